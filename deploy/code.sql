@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 6fc3ba419137f897.
+-- Of the sources 1b8faecd31b0ab88.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1207,6 +1207,7 @@ as $expected$
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
+["function", "_check_who(sequence text, data jsonb, version integer, enrollme", "34106455 da6fdb7832716534"],
 ["function", "_check_written(kept uuid[])", "d80d851f b4cfe8769087a02e"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
@@ -1249,6 +1250,8 @@ as $expected$
 ["function", "_cron_wall_time(expression text, start timestamp without time z", "fb6ede0e c7152b0ef98d6d0e"],
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
+["function", "_days_for(number integer, today date, begins date, least_number", "9f0925c5 c8342c753ff04900"],
+["function", "_days_of_room(counter dripdrop.counters, number integer, today ", "4b3895e6 8848ac602ad5b9e1"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
 ["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad 804dd5a1f85e49b3"],
@@ -1260,7 +1263,7 @@ as $expected$
 ["function", "_delayed(timing jsonb, time_zone text, from_time timestamp with", "9d54b078 28836e41ca717652"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
 ["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
-["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
+["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 d62f1bb3f11bcd43"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
 ["function", "_describe_failures(failures jsonb)", "1b5c9671 ad403921e8e2a653"],
@@ -1276,6 +1279,7 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enroll_ahead(tenant_key text, sequence text, subscriber_type t", "abf0edc8 1740cde702fa9501"],
 ["function", "_enroll_all(tenant_key text, sequence_id uuid, version_id uuid,", "8414d215 43f9604116046d6b"],
 ["function", "_enrolled_or_refused(tenant_key text, sequence_id uuid, sequenc", "b1424abc 145f9ff1862ef935"],
 ["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
@@ -1298,8 +1302,8 @@ as $expected$
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
-["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
-["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
+["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 4b80180f41d75806"],
+["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa c233e2abbe5d4955"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
 ["function", "_exported_consent(tenant_key text, subscriber_type text, subscr", "59211cc5 1e729f05987d3b03"],
 ["function", "_exported_messages(enrollment_id uuid)", "59cb25f4 61f95de2b04289a4"],
@@ -1322,10 +1326,10 @@ as $expected$
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_follow_data()", "683259fe 552a3bff8069eb77"],
-["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
+["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "6d4e1915 88c9603df37ca33d"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
-["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
+["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a f8c0205668729bca"],
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
 ["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
 ["function", "_frequency_caps_of(steps uuid[], adapters uuid[])", "30da01ab 49c31b81b651c0f4"],
@@ -1333,7 +1337,7 @@ as $expected$
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
-["function", "_gates_of(fact dripdrop._fact)", "6405547c 043b3c6cb1172a26"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c 2a6f934139c7d9e5"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
 ["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
@@ -1526,6 +1530,7 @@ as $expected$
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
+["function", "_recall_ahead(enrollments uuid[], at timestamp with time zone)", "66c3041a 0aeb3777324bd3bc"],
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
@@ -1558,6 +1563,7 @@ as $expected$
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c fb4fd867333deee8"],
+["function", "_resume_ahead(tenant_key text, enrollment_id uuid, data jsonb, ", "6a00e1a7 a70b39dde63bead0"],
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
 ["function", "_retry_problems(at timestamp with time zone)", "72a46d52 7f91522e6add38cb"],
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
@@ -1571,6 +1577,7 @@ as $expected$
 ["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enroll", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
+["function", "_rule_trouble(execution dripdrop.step_executions)", "26513317 a75e291f9a8fb64c"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
 ["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
 ["function", "_schedule_in_words(words text)", "fe6adc5e 9f341683010aecea"],
@@ -1595,6 +1602,7 @@ as $expected$
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
+["function", "_shares_limits(sequence_id uuid, at timestamp with time zone)", "d5897f57 0b958d2051250ae3"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
@@ -1664,6 +1672,7 @@ as $expected$
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
+["function", "_untaken_since(execution dripdrop.step_executions, at timestamp", "b41fdbd6 c8012a05bff40acd"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
 ["function", "_unusable_addresses(enrollments uuid[], data jsonb)", "a34a0cfa 3979c3c89fe8c643"],
 ["function", "_update_enrollments(tenant_key text, enrollments uuid[], data j", "4ca7adec 781e5373bafcb23a"],
@@ -1754,12 +1763,12 @@ as $expected$
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "export_subscriber(tenant_key text, subscriber_type text, subscr", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
-["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
+["function", "forecast(tenant_key text, sequence text, horizon interval, time", "2dc270e4 2bdcd1fa8c49c9c4"],
 ["function", "forget_worker(worker uuid)", "07bd90e2 a79007333380843d"],
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
 ["function", "get_default_adapter(tenant_key text, channel text)", "fce25c08 0e28f20725509f29"],
-["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "9a278c6d b797b3691b2d3b28"],
 ["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "6858b173 cbd9975df2487e5c"],
+["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "9a278c6d b797b3691b2d3b28"],
 ["function", "get_http_hook(tenant_key text, http_hook_id uuid)", "d1a906cc 7d3e9447d5b4bcd2"],
 ["function", "get_sequence(tenant_key text, key text)", "a6c5c1df 1901889fd381c664"],
 ["function", "get_subscriptions(tenant_key text, subscriber_type text, subscr", "be239998 3cf191c959652bbc"],
@@ -1823,7 +1832,7 @@ as $expected$
 ["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 87ec02b70d97c198"],
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "b814b469 6a6fe1d4ef1e285f"],
-["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
+["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "e66d7d5c a01e46cb6fb34895"],
 ["function", "skip_held(tenant_key text, execution_id uuid, sequence text, st", "a725aa8c 861374125ac91945"],
 ["function", "start()", "10a61d65 21617c08e0dbe746"],
 ["function", "startup_check()", "828bb428 531a34de1da7083c"],
@@ -1880,7 +1889,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.fields()", "execute"],
-["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
+["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_default_adapter(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_enrollment(text,text,text,anyelement,anycompatible)", "execute"],
@@ -1943,7 +1952,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.set_frequency_cap(text,text,integer,interval,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_holidays(text,text,date[])", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,anycompatible,text,text,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone,uuid,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.skip_held(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.status()", "execute"],
@@ -15948,6 +15957,83 @@ $$;
 comment on function dripdrop._used(dripdrop.counters, timestamptz) is
   'How many messages a limit counts at a time: those that have left, or are being sent.';
 
+-- A ramp lets more through each day: floor until it begins, then so many more a day up to the cap.
+-- What days before the last one take together is a sum, not a loop.
+create or replace function dripdrop._days_for(
+  number int,
+  today date,
+  begins date,
+  least_number float8,
+  increment float8,
+  most float8
+)
+returns int
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_flat int := greatest(begins - today, 0);
+  v_left float8 := number - v_flat * least(least_number, most);
+  v_first float8 := least(
+    least_number + increment * greatest(today + v_flat + 1 - begins, 0), most
+  );
+  v_growing float8 := greatest(ceil((most - v_first) / nullif(increment, 0)), 0);
+  v_days float8;
+begin
+  if v_left <= 0 then
+    return ceil(number / least(least_number, most));
+  end if;
+  if v_growing > 0 then
+    v_days := ceil((
+      increment - 2 * v_first
+      + sqrt((2 * v_first - increment) ^ 2 + 8 * increment * v_left)
+    ) / (2 * increment) - 1e-9);
+    if v_days <= v_growing then
+      return v_flat + v_days;
+    end if;
+    v_left := v_left - v_growing * v_first - increment * v_growing * (v_growing - 1) / 2;
+  end if;
+  return v_flat + coalesce(v_growing, 0) + ceil(v_left / most - 1e-9);
+end
+$$;
+
+comment on function dripdrop._days_for(int, date, date, float8, float8, float8) is
+  'How many days after today a ramp needs to let so many messages through.';
+
+-- Of a limit that is the same every day, and of a sender whose ramp grows, or a share of it.
+create or replace function dripdrop._days_of_room(counter dripdrop.counters, number int, today date)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select dripdrop._days_for(
+        number, today, (a.ramp_started_at at time zone (counter).time_zone)::date,
+        a.ramp_floor * r.share, a.ramp_increment * r.share,
+        coalesce(a.daily_cap, 1000000000) * r.share
+      )
+      from (
+        select (counter).owner_id as adapter_id, 1.0::float8 as share
+        where (counter).scope = 'day'
+        union all
+        select b.adapter_id, b.max_share_pct / 100.0::float8
+        from dripdrop.adapter_sequence_budgets as b
+        where (counter).scope = 'share' and b.id = (counter).owner_id
+      ) as r
+      join dripdrop.channel_adapters as a on a.id = r.adapter_id and a.ramp_floor is not null
+      where r.share > 0
+    ),
+    1 + (number - 1) / (counter).max_count
+  )
+$$;
+
+comment on function dripdrop._days_of_room(dripdrop.counters, int, date) is
+  'How many days after today a daily limit has let so many messages through.';
+
 -- After each window as many again. A place as far away as a thousand years is as good as none.
 create or replace function dripdrop._free_at(
   counter dripdrop.counters,
@@ -15970,7 +16056,8 @@ as $$
     ) + least((counter).per * ((number - 1) / (counter).max_count), interval '1000 years')
     when number <= today.room then at
     else (
-      today.day + 1 + (number - greatest(today.room, 0) - 1) / (counter).max_count
+      today.day
+      + dripdrop._days_of_room(counter, number - greatest(today.room, 0), today.day)
     )::timestamp at time zone (counter).time_zone
   end
   from (
@@ -26151,8 +26238,8 @@ $$;
 
 comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
--- A message that waits is judged as of the time it waits for, unless that is a timeout. What is due
--- is yet to ask its limits.
+-- A message that waits is judged as of the time it waits for, unless that is a timeout, or only the
+-- day on which it is looked at again all the same. What is due is yet to ask its limits.
 create or replace function dripdrop._explain_gates(
   execution dripdrop.step_executions,
   at timestamptz
@@ -26164,10 +26251,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_as_of timestamptz := greatest(
-    _explain_gates.at, case when execution.awaited_event is null then execution.due_at end
+    _explain_gates.at,
+    case
+      when execution.awaited_event is null and execution.waits_for is distinct from 'rival'
+      then execution.due_at
+    end
   );
   v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
+  v_untaken_since timestamptz := dripdrop._untaken_since(execution, _explain_gates.at);
 begin
+  if v_decision.action = 'defer' then
+    -- Whoever defers without an end names none.
+    v_decision.until := (
+      select a.until
+      from dripdrop._gates(array[execution.id], v_as_of, 'explain') as a
+      where a.gate = v_decision.gate
+    );
+  end if;
   if execution.due_at <= _explain_gates.at and execution.waits_for is distinct from 'limit' then
     v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
@@ -26179,16 +26279,34 @@ begin
     v_as_of,
     g.place,
     g.gate,
-    g.action is null and put_off.gate is null,
-    case when g.action is not null then g.reason else put_off.reason end,
-    case when g.action is not null then g.detail else put_off.detail end,
+    case
+      when g.gate = 'daemon' then v_untaken_since is null
+      when g.gate = 'exit' and g.action is null and trouble.reason is not null then null
+      else g.action is null and put_off.gate is null
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null then 'not_taken_up'
+      when g.action is not null then g.reason
+      when g.gate = 'exit' then trouble.reason
+      else put_off.reason
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null
+      then format(
+        'since %s UTC: is a daemon running, or start()ed pg_cron?',
+        to_char(v_untaken_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+      )
+      when g.action is not null then g.detail
+      when g.gate = 'exit' then trouble.detail
+      else put_off.detail
+    end,
     case
       when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
       when g.action is not null then g.until
       when put_off.gate is not null then v_as_of
     end,
     next.action,
-    next.at
+    case when v_untaken_since is null then next.at end
   from (
     select
       a.place,
@@ -26204,6 +26322,7 @@ begin
   ) as g
   join dripdrop.steps as s on s.id = execution.step_id
   cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
+  left join dripdrop._rule_trouble(execution) as trouble on true
   -- The gate that put it off is why it waits, though it will be open by then.
   left join dripdrop._last_deferral(execution) as put_off
     on put_off.gate = g.gate
@@ -26215,6 +26334,56 @@ $$;
 
 comment on function dripdrop._explain_gates(dripdrop.step_executions, timestamptz) is
   'How each gate stands for a message to come, and what happens next.';
+
+-- What a daemon would have taken up long ago.
+create or replace function dripdrop._untaken_since(
+  execution dripdrop.step_executions,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when exists (
+      select from dripdrop.faults as f
+      where f.execution_id = (execution).id and f.until > _untaken_since.at
+    )
+    then null
+    when (execution).state = 'scheduled'
+      and (execution).waits_for is distinct from 'limit'
+      and (execution).due_at <= _untaken_since.at - interval '1 minute'
+    then (execution).due_at
+    when (execution).state in ('queued', 'rendered')
+      and (execution).updated_at <= _untaken_since.at - interval '15 minutes'
+    then (execution).updated_at
+  end
+$$;
+
+comment on function dripdrop._untaken_since(dripdrop.step_executions, timestamptz) is
+  'Since when a message has been due, or under way, without anybody taking it up; null if nobody '
+  'is late.';
+
+-- A goal or exit rule whose hook has failed ends nothing, and has not been asked either.
+create or replace function dripdrop._rule_trouble(execution dripdrop.step_executions)
+returns table (reason text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (execution).hooks #>> array[c.hook, 'error'], dripdrop._describe(c)
+  from dripdrop.enrollments as e
+  join dripdrop.conditions as c on c.sequence_id = e.sequence_id
+  where e.id = (execution).enrollment_id
+    and (execution).hooks #> array[c.hook, 'error'] is not null
+  order by c.outcome desc, c.position, c.id
+  limit 1
+$$;
+
+comment on function dripdrop._rule_trouble(dripdrop.step_executions) is
+  'The first goal or exit rule of a message''s sequence that could not be asked because its hook '
+  'failed, or no row.';
 
 -- A row that a stage could not deal with is looked at by none until its fault is over.
 create or replace function dripdrop._explain_next(
@@ -26242,6 +26411,7 @@ as $$
       when (decision).action in ('hold', 'wait') then (decision).until
       when (decision).action = 'ask' and (decision).waits_for = 'circuit' then (decision).until
       when (decision).action = 'ask' then as_of
+      when (decision).action = 'defer' then (decision).until
       else coalesce(case when (execution).state = 'scheduled' then (decision).until end, as_of)
     end
   from (values (1)) as one
@@ -26674,10 +26844,10 @@ begin atomic
     'circuit_open', concat_ws(': ', (fact).sender, (fact).circuit_reason), (fact).circuit_until,
     case when (fact).host is null then 'circuit' end
   union all
-  -- Shown by explain(): the next try, and the limits, which _admit() asks of a whole batch.
-  select 168, 'retry', false, null, null, null, null, null
-  union all
-  select 170, 'capacity', false, null, null, null, null, null
+  -- Shown by explain(): whether anybody takes up what is due, the next try, and the limits, which
+  -- _admit() asks of a whole batch.
+  select n.place, n.gate, false, null, null, null, null, null
+  from (values (167, 'daemon'), (168, 'retry'), (170, 'capacity')) as n (place, gate)
   union all
   select 200, 'send', false, 'send', null, null, null, null;
 end;
@@ -32454,6 +32624,24 @@ begin
   set hooks = dripdrop._assumed_answers(x, _deliver_ahead.hooks)
   from unnest(v_decisions) as d
   where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+  return query
+  select _deliver_ahead.at, s.key, x.channel, 'ask', said.how, null::text
+  from unnest(v_decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  cross join lateral (
+    select string_agg(
+      h.key || ': ' || case
+        when _deliver_ahead.hooks ? h.key then 'assumed'
+        when x.hooks #> array[h.key, 'value'] is not null then 'asked'
+        else coalesce(x.hooks #>> array[h.key, 'error'], 'not asked')
+      end,
+      ', ' order by h.key
+    ) as how
+    from unnest(s.hooks) as h (key)
+  ) as said
+  where d.action = 'ask'
+  order by x.id;
   perform dripdrop._make_due(
     array(
       select x.id
@@ -32606,22 +32794,26 @@ comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) i
   'The answers of an execution''s hooks in a simulation.';
 
 -- The real engine in a sub-transaction that is rolled back: no row, no message and no notification
--- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
--- first, with all its checks.
+-- stays behind. Somebody is enrolled as a new subscriber, or as one there is, or an enrolment that
+-- there is goes on; a version that is not active is activated first, with all its checks. What the
+-- functions of the application say of a real subscriber is what they would say.
 --
 -- locks   with a version as activate_sequence_version(), then as enroll(), then as tick(); until it
 --         returns
--- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
---         activate_sequence_version() raise
+-- raises  ZD103 unknown version, ZD105 unknown enrolment, ZD201 bad argument, and what enroll(),
+--         track_event() and activate_sequence_version() raise
 create or replace function dripdrop.simulate(
   tenant_key text,
-  sequence text,
-  data jsonb,
+  sequence text default null,
+  data jsonb default null,
   horizon interval default '30 days',
   events jsonb default '[]',
   hooks jsonb default '{}',
   version int default null,
-  start_at timestamptz default null
+  start_at timestamptz default null,
+  enrollment_id uuid default null,
+  subscriber_id text default null,
+  subscriber_type text default 'User'
 )
 returns table (
   at timestamptz,
@@ -32644,6 +32836,7 @@ begin
   perform dripdrop._check_time(start_at, 'start_at');
   perform dripdrop._check_horizon(horizon);
   perform dripdrop._check_assumptions(events, hooks);
+  perform dripdrop._check_who(sequence, data, version, enrollment_id, subscriber_id);
   begin
     perform set_config('dripdrop.now', v_start::text, true);
     if simulate.version is not null then
@@ -32651,9 +32844,18 @@ begin
         simulate.tenant_key, simulate.sequence, simulate.version
       );
     end if;
-    v_enrollment := dripdrop.enroll(
-      simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
-    );
+    v_enrollment := case
+      when enrollment_id is not null
+      then dripdrop._resume_ahead(tenant_key, enrollment_id, data, v_start)
+      when subscriber_id is not null
+      then dripdrop._enroll_ahead(
+        tenant_key, sequence, subscriber_type, subscriber_id, data, v_start
+      )
+      else dripdrop.enroll(
+        simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text,
+        simulate.data
+      )
+    end;
     select jsonb_agg(to_jsonb(r)) into v_rows
     from dripdrop._run_ahead(
       array[v_enrollment.id],
@@ -32661,7 +32863,8 @@ begin
       null,
       dripdrop._assumed_events(simulate.events, v_enrollment, v_start),
       simulate.hooks
-    ) as r;
+    ) as r
+    where r.action <> 'ask' or num_nonnulls(simulate.enrollment_id, simulate.subscriber_id) > 0;
     raise sqlstate 'ZX000';
   exception
     when sqlstate 'ZX000' then
@@ -32672,11 +32875,117 @@ end
 $$;
 
 comment on function dripdrop.simulate(
-  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz
+  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz, uuid, text, text
 ) is
   'What would happen to a subscriber with this data, by the code that would do it: one row per '
   'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
-  'by key. Leaves nothing behind.';
+  'by key. enrollment_id: how an enrolment goes on, with data on top of its own; subscriber_id: '
+  'how one of the sequence would, with the data of their last enrolment unless some is given. Then '
+  'SQL functions are asked about them, and action ask says of each hook whether it was asked or '
+  'assumed. Leaves nothing behind.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_who(
+  sequence text,
+  data jsonb,
+  version int,
+  enrollment_id uuid,
+  subscriber_id text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(enrollment_id, subscriber_id) = 0 and num_nonnulls(sequence, data) < 2
+    or enrollment_id is null and sequence is null
+    or enrollment_id is not null and num_nonnulls(subscriber_id, sequence, version) > 0
+  then
+    raise exception 'it is not said who is simulated' using
+      errcode = 'ZD201', column = 'sequence',
+      hint = 'Pass a sequence and data, a sequence and a subscriber_id, or an enrollment_id alone.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_who(text, jsonb, int, uuid, text) is
+  'Raises ZD201 unless it is said once who a simulation is about.';
+
+-- What is under way counts as due at once.
+--
+-- locks   the enrolment, then its executions
+-- raises  ZD105
+create or replace function dripdrop._resume_ahead(
+  tenant_key text,
+  enrollment_id uuid,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  perform dripdrop._recall_ahead(array[v_enrollment.id], at);
+  if data is not null then
+    update dripdrop.enrollments as e
+    set data = e.data || _resume_ahead.data
+    where e.id = v_enrollment.id
+    returning e.* into v_enrollment;
+  end if;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop._resume_ahead(text, uuid, jsonb, timestamptz) is
+  'An enrolment that a simulation goes on with.';
+
+-- Who is on the way already goes on.
+--
+-- locks   as enroll()
+-- raises  as enroll(); ZD201 there is no data
+create or replace function dripdrop._enroll_ahead(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_data jsonb := coalesce(
+    data,
+    (
+      select (e.enrollment).data
+      from dripdrop._enrollments_of(
+        _enroll_ahead.subscriber_type, _enroll_ahead.subscriber_id
+      ) as e
+      where e.tenant_key is not distinct from _enroll_ahead.tenant_key
+      order by e.started_at desc, e.id desc
+      limit 1
+    )
+  );
+  v_enrollment dripdrop.enrollments;
+begin
+  if v_data is null then
+    raise exception 'nothing is known of % %',
+      subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD201', column = 'data', hint = 'Pass the data they would be enrolled with.';
+  end if;
+  v_enrollment := dripdrop.enroll(tenant_key, sequence, subscriber_type, subscriber_id, v_data);
+  return dripdrop._resume_ahead(tenant_key, v_enrollment.id, data, at);
+end
+$$;
+
+comment on function dripdrop._enroll_ahead(text, text, text, text, jsonb, timestamptz) is
+  'A subscriber who would be enrolled, or is, with their own data unless some is given.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_horizon(horizon interval)
@@ -32794,15 +33103,17 @@ $$;
 comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timestamptz) is
   'The events of a simulation as they are tracked, in order.';
 
--- In portions, so that nobody waits long for the enrolments that are being thought about.
+-- In portions, so that nobody waits long for the enrolments that are being thought about; where a
+-- limit is shared, all of them together, for what one takes of it the others have not.
 --
--- locks   up to 500 enrolments at a time and their executions, skipping what is locked; then the
---         counters of limits
--- raises  ZD101 unknown sequence, ZD201 bad argument
+-- locks   up to 500 enrolments at a time, or all of them, and their executions, skipping what is
+--         locked; then the counters of limits
+-- raises  ZD101 unknown sequence, ZD201 bad argument, ZD204 unknown time zone
 create or replace function dripdrop.forecast(
   tenant_key text,
   sequence text,
-  horizon interval default '30 days'
+  horizon interval default '30 days',
+  time_zone text default 'UTC'
 )
 returns table (day date, step_key text, channel text, messages bigint)
 language plpgsql
@@ -32814,9 +33125,11 @@ declare
   v_sequence uuid;
   v_portion uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_size int;
   v_rows jsonb := jsonb '[]';
 begin
   perform dripdrop._check_horizon(horizon);
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
@@ -32824,6 +33137,7 @@ begin
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
+  v_size := case when not dripdrop._shares_limits(v_sequence, v_start) then 500 end;
 
   loop
     v_portion := array(
@@ -32831,11 +33145,12 @@ begin
       from dripdrop.enrollments as e
       where e.sequence_id = v_sequence and e.state = 'active' and e.id > v_last
       order by e.id
-      limit 500
+      limit v_size
     );
     exit when cardinality(v_portion) = 0;
     v_last := v_portion[cardinality(v_portion)];
-    v_rows := v_rows || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon);
+    v_rows := v_rows
+      || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon, time_zone);
   end loop;
 
   return query
@@ -32846,37 +33161,53 @@ begin
 end
 $$;
 
-comment on function dripdrop.forecast(text, text, interval) is
-  'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
-  'nothing more happened. The clock goes by the hour.';
+comment on function dripdrop.forecast(text, text, interval, text) is
+  'How many messages the active enrolments of a sequence would be sent, by day of a time zone and '
+  'step, if nothing more happened. The clock goes by the hour.';
 
--- What is under way counts as due at once. Nothing stays behind.
---
--- locks   the enrolments and their executions, skipping what is locked; until it returns
-create or replace function dripdrop._forecast_portion(
-  enrollments uuid[],
-  at timestamptz,
-  until timestamptz
-)
-returns jsonb
+create or replace function dripdrop._shares_limits(sequence_id uuid, at timestamptz)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from dripdrop._step_facts(
+      array(
+        select s.id
+        from dripdrop.steps as s
+        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+        where v.sequence_id = _shares_limits.sequence_id and v.state <> 'draft'
+      ),
+      _shares_limits.at,
+      true
+    ) as f
+    where f.limited
+  )
+$$;
+
+comment on function dripdrop._shares_limits(uuid, timestamptz) is
+  'Whether messages of a sequence may be subject to a limit.';
+
+-- locks   the enrolments and their executions, skipping what is locked
+create or replace function dripdrop._recall_ahead(enrollments uuid[], at timestamptz)
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_under_way uuid[];
-  v_counts jsonb;
-begin
-  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
-  v_under_way := array(
+  v_under_way uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.enrollment_id = any (enrollments) and x.state in ('queued', 'rendered', 'sending')
     for no key update of e, x skip locked
   );
+begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      due_at = _forecast_portion.at,
+      due_at = _recall_ahead.at,
       payload = null,
       lease_until = null
   where x.id = any (v_under_way);
@@ -32886,11 +33217,37 @@ begin
       from dripdrop.step_executions as x
       where x.enrollment_id = any (enrollments) and x.ended_at is null
     ),
-    _forecast_portion.at
+    _recall_ahead.at
   );
+end
+$$;
+
+comment on function dripdrop._recall_ahead(uuid[], timestamptz) is
+  'Takes what is under way as due now, in a simulation, and servers as back when they are tried.';
+
+-- What is under way counts as due at once. Nothing stays behind.
+--
+-- locks   the enrolments and their executions, skipping what is locked; until it returns
+create or replace function dripdrop._forecast_portion(
+  enrollments uuid[],
+  at timestamptz,
+  until timestamptz,
+  time_zone text
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counts jsonb;
+begin
+  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
+  perform dripdrop._recall_ahead(enrollments, at);
   select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
   from (
-    select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+    select
+      (r.at at time zone _forecast_portion.time_zone)::date as day, r.step_key, r.channel,
+      count(*) as messages
     from dripdrop._run_ahead(enrollments, _forecast_portion.until, interval '1 hour') as r
     where r.action = 'send'
     group by 1, 2, 3
@@ -32902,8 +33259,8 @@ exception
 end
 $$;
 
-comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz) is
-  'How many messages some enrolments would be sent, by day (UTC) and step.';
+comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz, text) is
+  'How many messages some enrolments would be sent, by day and step.';
 
 -- plpgsql/tenants/settings.sql
 

@@ -632,19 +632,26 @@ class Statements(ABC, Generic[One, Many, Value]):
     def simulate(
         self,
         tenant_key: str | None,
-        sequence: str,
-        data: Json,
+        sequence: str | None = ...,
+        data: Json | None = ...,
         horizon: timedelta | str = ...,
         events: Json = ...,
         hooks: Json = ...,
         version: int | None = ...,
         start_at: datetime | None = ...,
+        enrollment_id: UUID | None = ...,
+        subscriber_id: Id | None = ...,
+        subscriber_type: str = ...,
     ) -> Many:
-        """Say what would happen to a subscriber with this data; leaves nothing behind."""
+        """Say what would happen to somebody with this data, or to who is there already."""
 
     @_statement
     def forecast(
-        self, tenant_key: str | None, sequence: str, horizon: timedelta | str = ...
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        horizon: timedelta | str = ...,
+        time_zone: str = ...,
     ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
 

@@ -45,6 +45,83 @@ $$;
 comment on function dripdrop._used(dripdrop.counters, timestamptz) is
   'How many messages a limit counts at a time: those that have left, or are being sent.';
 
+-- A ramp lets more through each day: floor until it begins, then so many more a day up to the cap.
+-- What days before the last one take together is a sum, not a loop.
+create or replace function dripdrop._days_for(
+  number int,
+  today date,
+  begins date,
+  least_number float8,
+  increment float8,
+  most float8
+)
+returns int
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_flat int := greatest(begins - today, 0);
+  v_left float8 := number - v_flat * least(least_number, most);
+  v_first float8 := least(
+    least_number + increment * greatest(today + v_flat + 1 - begins, 0), most
+  );
+  v_growing float8 := greatest(ceil((most - v_first) / nullif(increment, 0)), 0);
+  v_days float8;
+begin
+  if v_left <= 0 then
+    return ceil(number / least(least_number, most));
+  end if;
+  if v_growing > 0 then
+    v_days := ceil((
+      increment - 2 * v_first
+      + sqrt((2 * v_first - increment) ^ 2 + 8 * increment * v_left)
+    ) / (2 * increment) - 1e-9);
+    if v_days <= v_growing then
+      return v_flat + v_days;
+    end if;
+    v_left := v_left - v_growing * v_first - increment * v_growing * (v_growing - 1) / 2;
+  end if;
+  return v_flat + coalesce(v_growing, 0) + ceil(v_left / most - 1e-9);
+end
+$$;
+
+comment on function dripdrop._days_for(int, date, date, float8, float8, float8) is
+  'How many days after today a ramp needs to let so many messages through.';
+
+-- Of a limit that is the same every day, and of a sender whose ramp grows, or a share of it.
+create or replace function dripdrop._days_of_room(counter dripdrop.counters, number int, today date)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select dripdrop._days_for(
+        number, today, (a.ramp_started_at at time zone (counter).time_zone)::date,
+        a.ramp_floor * r.share, a.ramp_increment * r.share,
+        coalesce(a.daily_cap, 1000000000) * r.share
+      )
+      from (
+        select (counter).owner_id as adapter_id, 1.0::float8 as share
+        where (counter).scope = 'day'
+        union all
+        select b.adapter_id, b.max_share_pct / 100.0::float8
+        from dripdrop.adapter_sequence_budgets as b
+        where (counter).scope = 'share' and b.id = (counter).owner_id
+      ) as r
+      join dripdrop.channel_adapters as a on a.id = r.adapter_id and a.ramp_floor is not null
+      where r.share > 0
+    ),
+    1 + (number - 1) / (counter).max_count
+  )
+$$;
+
+comment on function dripdrop._days_of_room(dripdrop.counters, int, date) is
+  'How many days after today a daily limit has let so many messages through.';
+
 -- After each window as many again. A place as far away as a thousand years is as good as none.
 create or replace function dripdrop._free_at(
   counter dripdrop.counters,
@@ -67,7 +144,8 @@ as $$
     ) + least((counter).per * ((number - 1) / (counter).max_count), interval '1000 years')
     when number <= today.room then at
     else (
-      today.day + 1 + (number - greatest(today.room, 0) - 1) / (counter).max_count
+      today.day
+      + dripdrop._days_of_room(counter, number - greatest(today.room, 0), today.day)
     )::timestamp at time zone (counter).time_zone
   end
   from (

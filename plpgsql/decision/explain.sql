@@ -95,8 +95,8 @@ $$;
 
 comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
--- A message that waits is judged as of the time it waits for, unless that is a timeout. What is due
--- is yet to ask its limits.
+-- A message that waits is judged as of the time it waits for, unless that is a timeout, or only the
+-- day on which it is looked at again all the same. What is due is yet to ask its limits.
 create or replace function dripdrop._explain_gates(
   execution dripdrop.step_executions,
   at timestamptz
@@ -108,10 +108,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_as_of timestamptz := greatest(
-    _explain_gates.at, case when execution.awaited_event is null then execution.due_at end
+    _explain_gates.at,
+    case
+      when execution.awaited_event is null and execution.waits_for is distinct from 'rival'
+      then execution.due_at
+    end
   );
   v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
+  v_untaken_since timestamptz := dripdrop._untaken_since(execution, _explain_gates.at);
 begin
+  if v_decision.action = 'defer' then
+    -- Whoever defers without an end names none.
+    v_decision.until := (
+      select a.until
+      from dripdrop._gates(array[execution.id], v_as_of, 'explain') as a
+      where a.gate = v_decision.gate
+    );
+  end if;
   if execution.due_at <= _explain_gates.at and execution.waits_for is distinct from 'limit' then
     v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
@@ -123,16 +136,34 @@ begin
     v_as_of,
     g.place,
     g.gate,
-    g.action is null and put_off.gate is null,
-    case when g.action is not null then g.reason else put_off.reason end,
-    case when g.action is not null then g.detail else put_off.detail end,
+    case
+      when g.gate = 'daemon' then v_untaken_since is null
+      when g.gate = 'exit' and g.action is null and trouble.reason is not null then null
+      else g.action is null and put_off.gate is null
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null then 'not_taken_up'
+      when g.action is not null then g.reason
+      when g.gate = 'exit' then trouble.reason
+      else put_off.reason
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null
+      then format(
+        'since %s UTC: is a daemon running, or start()ed pg_cron?',
+        to_char(v_untaken_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+      )
+      when g.action is not null then g.detail
+      when g.gate = 'exit' then trouble.detail
+      else put_off.detail
+    end,
     case
       when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
       when g.action is not null then g.until
       when put_off.gate is not null then v_as_of
     end,
     next.action,
-    next.at
+    case when v_untaken_since is null then next.at end
   from (
     select
       a.place,
@@ -148,6 +179,7 @@ begin
   ) as g
   join dripdrop.steps as s on s.id = execution.step_id
   cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
+  left join dripdrop._rule_trouble(execution) as trouble on true
   -- The gate that put it off is why it waits, though it will be open by then.
   left join dripdrop._last_deferral(execution) as put_off
     on put_off.gate = g.gate
@@ -159,6 +191,56 @@ $$;
 
 comment on function dripdrop._explain_gates(dripdrop.step_executions, timestamptz) is
   'How each gate stands for a message to come, and what happens next.';
+
+-- What a daemon would have taken up long ago.
+create or replace function dripdrop._untaken_since(
+  execution dripdrop.step_executions,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when exists (
+      select from dripdrop.faults as f
+      where f.execution_id = (execution).id and f.until > _untaken_since.at
+    )
+    then null
+    when (execution).state = 'scheduled'
+      and (execution).waits_for is distinct from 'limit'
+      and (execution).due_at <= _untaken_since.at - interval '1 minute'
+    then (execution).due_at
+    when (execution).state in ('queued', 'rendered')
+      and (execution).updated_at <= _untaken_since.at - interval '15 minutes'
+    then (execution).updated_at
+  end
+$$;
+
+comment on function dripdrop._untaken_since(dripdrop.step_executions, timestamptz) is
+  'Since when a message has been due, or under way, without anybody taking it up; null if nobody '
+  'is late.';
+
+-- A goal or exit rule whose hook has failed ends nothing, and has not been asked either.
+create or replace function dripdrop._rule_trouble(execution dripdrop.step_executions)
+returns table (reason text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (execution).hooks #>> array[c.hook, 'error'], dripdrop._describe(c)
+  from dripdrop.enrollments as e
+  join dripdrop.conditions as c on c.sequence_id = e.sequence_id
+  where e.id = (execution).enrollment_id
+    and (execution).hooks #> array[c.hook, 'error'] is not null
+  order by c.outcome desc, c.position, c.id
+  limit 1
+$$;
+
+comment on function dripdrop._rule_trouble(dripdrop.step_executions) is
+  'The first goal or exit rule of a message''s sequence that could not be asked because its hook '
+  'failed, or no row.';
 
 -- A row that a stage could not deal with is looked at by none until its fault is over.
 create or replace function dripdrop._explain_next(
@@ -186,6 +268,7 @@ as $$
       when (decision).action in ('hold', 'wait') then (decision).until
       when (decision).action = 'ask' and (decision).waits_for = 'circuit' then (decision).until
       when (decision).action = 'ask' then as_of
+      when (decision).action = 'defer' then (decision).until
       else coalesce(case when (execution).state = 'scheduled' then (decision).until end, as_of)
     end
   from (values (1)) as one

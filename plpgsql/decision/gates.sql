@@ -111,10 +111,10 @@ begin atomic
     'circuit_open', concat_ws(': ', (fact).sender, (fact).circuit_reason), (fact).circuit_until,
     case when (fact).host is null then 'circuit' end
   union all
-  -- Shown by explain(): the next try, and the limits, which _admit() asks of a whole batch.
-  select 168, 'retry', false, null, null, null, null, null
-  union all
-  select 170, 'capacity', false, null, null, null, null, null
+  -- Shown by explain(): whether anybody takes up what is due, the next try, and the limits, which
+  -- _admit() asks of a whole batch.
+  select n.place, n.gate, false, null, null, null, null, null
+  from (values (167, 'daemon'), (168, 'retry'), (170, 'capacity')) as n (place, gate)
   union all
   select 200, 'send', false, 'send', null, null, null, null;
 end;

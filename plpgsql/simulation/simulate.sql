@@ -146,6 +146,24 @@ begin
   set hooks = dripdrop._assumed_answers(x, _deliver_ahead.hooks)
   from unnest(v_decisions) as d
   where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+  return query
+  select _deliver_ahead.at, s.key, x.channel, 'ask', said.how, null::text
+  from unnest(v_decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  cross join lateral (
+    select string_agg(
+      h.key || ': ' || case
+        when _deliver_ahead.hooks ? h.key then 'assumed'
+        when x.hooks #> array[h.key, 'value'] is not null then 'asked'
+        else coalesce(x.hooks #>> array[h.key, 'error'], 'not asked')
+      end,
+      ', ' order by h.key
+    ) as how
+    from unnest(s.hooks) as h (key)
+  ) as said
+  where d.action = 'ask'
+  order by x.id;
   perform dripdrop._make_due(
     array(
       select x.id
@@ -298,22 +316,26 @@ comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) i
   'The answers of an execution''s hooks in a simulation.';
 
 -- The real engine in a sub-transaction that is rolled back: no row, no message and no notification
--- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
--- first, with all its checks.
+-- stays behind. Somebody is enrolled as a new subscriber, or as one there is, or an enrolment that
+-- there is goes on; a version that is not active is activated first, with all its checks. What the
+-- functions of the application say of a real subscriber is what they would say.
 --
 -- locks   with a version as activate_sequence_version(), then as enroll(), then as tick(); until it
 --         returns
--- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
---         activate_sequence_version() raise
+-- raises  ZD103 unknown version, ZD105 unknown enrolment, ZD201 bad argument, and what enroll(),
+--         track_event() and activate_sequence_version() raise
 create or replace function dripdrop.simulate(
   tenant_key text,
-  sequence text,
-  data jsonb,
+  sequence text default null,
+  data jsonb default null,
   horizon interval default '30 days',
   events jsonb default '[]',
   hooks jsonb default '{}',
   version int default null,
-  start_at timestamptz default null
+  start_at timestamptz default null,
+  enrollment_id uuid default null,
+  subscriber_id text default null,
+  subscriber_type text default 'User'
 )
 returns table (
   at timestamptz,
@@ -336,6 +358,7 @@ begin
   perform dripdrop._check_time(start_at, 'start_at');
   perform dripdrop._check_horizon(horizon);
   perform dripdrop._check_assumptions(events, hooks);
+  perform dripdrop._check_who(sequence, data, version, enrollment_id, subscriber_id);
   begin
     perform set_config('dripdrop.now', v_start::text, true);
     if simulate.version is not null then
@@ -343,9 +366,18 @@ begin
         simulate.tenant_key, simulate.sequence, simulate.version
       );
     end if;
-    v_enrollment := dripdrop.enroll(
-      simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
-    );
+    v_enrollment := case
+      when enrollment_id is not null
+      then dripdrop._resume_ahead(tenant_key, enrollment_id, data, v_start)
+      when subscriber_id is not null
+      then dripdrop._enroll_ahead(
+        tenant_key, sequence, subscriber_type, subscriber_id, data, v_start
+      )
+      else dripdrop.enroll(
+        simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text,
+        simulate.data
+      )
+    end;
     select jsonb_agg(to_jsonb(r)) into v_rows
     from dripdrop._run_ahead(
       array[v_enrollment.id],
@@ -353,7 +385,8 @@ begin
       null,
       dripdrop._assumed_events(simulate.events, v_enrollment, v_start),
       simulate.hooks
-    ) as r;
+    ) as r
+    where r.action <> 'ask' or num_nonnulls(simulate.enrollment_id, simulate.subscriber_id) > 0;
     raise sqlstate 'ZX000';
   exception
     when sqlstate 'ZX000' then
@@ -364,11 +397,117 @@ end
 $$;
 
 comment on function dripdrop.simulate(
-  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz
+  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz, uuid, text, text
 ) is
   'What would happen to a subscriber with this data, by the code that would do it: one row per '
   'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
-  'by key. Leaves nothing behind.';
+  'by key. enrollment_id: how an enrolment goes on, with data on top of its own; subscriber_id: '
+  'how one of the sequence would, with the data of their last enrolment unless some is given. Then '
+  'SQL functions are asked about them, and action ask says of each hook whether it was asked or '
+  'assumed. Leaves nothing behind.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_who(
+  sequence text,
+  data jsonb,
+  version int,
+  enrollment_id uuid,
+  subscriber_id text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(enrollment_id, subscriber_id) = 0 and num_nonnulls(sequence, data) < 2
+    or enrollment_id is null and sequence is null
+    or enrollment_id is not null and num_nonnulls(subscriber_id, sequence, version) > 0
+  then
+    raise exception 'it is not said who is simulated' using
+      errcode = 'ZD201', column = 'sequence',
+      hint = 'Pass a sequence and data, a sequence and a subscriber_id, or an enrollment_id alone.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_who(text, jsonb, int, uuid, text) is
+  'Raises ZD201 unless it is said once who a simulation is about.';
+
+-- What is under way counts as due at once.
+--
+-- locks   the enrolment, then its executions
+-- raises  ZD105
+create or replace function dripdrop._resume_ahead(
+  tenant_key text,
+  enrollment_id uuid,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  perform dripdrop._recall_ahead(array[v_enrollment.id], at);
+  if data is not null then
+    update dripdrop.enrollments as e
+    set data = e.data || _resume_ahead.data
+    where e.id = v_enrollment.id
+    returning e.* into v_enrollment;
+  end if;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop._resume_ahead(text, uuid, jsonb, timestamptz) is
+  'An enrolment that a simulation goes on with.';
+
+-- Who is on the way already goes on.
+--
+-- locks   as enroll()
+-- raises  as enroll(); ZD201 there is no data
+create or replace function dripdrop._enroll_ahead(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_data jsonb := coalesce(
+    data,
+    (
+      select (e.enrollment).data
+      from dripdrop._enrollments_of(
+        _enroll_ahead.subscriber_type, _enroll_ahead.subscriber_id
+      ) as e
+      where e.tenant_key is not distinct from _enroll_ahead.tenant_key
+      order by e.started_at desc, e.id desc
+      limit 1
+    )
+  );
+  v_enrollment dripdrop.enrollments;
+begin
+  if v_data is null then
+    raise exception 'nothing is known of % %',
+      subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD201', column = 'data', hint = 'Pass the data they would be enrolled with.';
+  end if;
+  v_enrollment := dripdrop.enroll(tenant_key, sequence, subscriber_type, subscriber_id, v_data);
+  return dripdrop._resume_ahead(tenant_key, v_enrollment.id, data, at);
+end
+$$;
+
+comment on function dripdrop._enroll_ahead(text, text, text, text, jsonb, timestamptz) is
+  'A subscriber who would be enrolled, or is, with their own data unless some is given.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_horizon(horizon interval)
@@ -486,15 +625,17 @@ $$;
 comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timestamptz) is
   'The events of a simulation as they are tracked, in order.';
 
--- In portions, so that nobody waits long for the enrolments that are being thought about.
+-- In portions, so that nobody waits long for the enrolments that are being thought about; where a
+-- limit is shared, all of them together, for what one takes of it the others have not.
 --
--- locks   up to 500 enrolments at a time and their executions, skipping what is locked; then the
---         counters of limits
--- raises  ZD101 unknown sequence, ZD201 bad argument
+-- locks   up to 500 enrolments at a time, or all of them, and their executions, skipping what is
+--         locked; then the counters of limits
+-- raises  ZD101 unknown sequence, ZD201 bad argument, ZD204 unknown time zone
 create or replace function dripdrop.forecast(
   tenant_key text,
   sequence text,
-  horizon interval default '30 days'
+  horizon interval default '30 days',
+  time_zone text default 'UTC'
 )
 returns table (day date, step_key text, channel text, messages bigint)
 language plpgsql
@@ -506,9 +647,11 @@ declare
   v_sequence uuid;
   v_portion uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_size int;
   v_rows jsonb := jsonb '[]';
 begin
   perform dripdrop._check_horizon(horizon);
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
@@ -516,6 +659,7 @@ begin
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
+  v_size := case when not dripdrop._shares_limits(v_sequence, v_start) then 500 end;
 
   loop
     v_portion := array(
@@ -523,11 +667,12 @@ begin
       from dripdrop.enrollments as e
       where e.sequence_id = v_sequence and e.state = 'active' and e.id > v_last
       order by e.id
-      limit 500
+      limit v_size
     );
     exit when cardinality(v_portion) = 0;
     v_last := v_portion[cardinality(v_portion)];
-    v_rows := v_rows || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon);
+    v_rows := v_rows
+      || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon, time_zone);
   end loop;
 
   return query
@@ -538,37 +683,53 @@ begin
 end
 $$;
 
-comment on function dripdrop.forecast(text, text, interval) is
-  'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
-  'nothing more happened. The clock goes by the hour.';
+comment on function dripdrop.forecast(text, text, interval, text) is
+  'How many messages the active enrolments of a sequence would be sent, by day of a time zone and '
+  'step, if nothing more happened. The clock goes by the hour.';
 
--- What is under way counts as due at once. Nothing stays behind.
---
--- locks   the enrolments and their executions, skipping what is locked; until it returns
-create or replace function dripdrop._forecast_portion(
-  enrollments uuid[],
-  at timestamptz,
-  until timestamptz
-)
-returns jsonb
+create or replace function dripdrop._shares_limits(sequence_id uuid, at timestamptz)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from dripdrop._step_facts(
+      array(
+        select s.id
+        from dripdrop.steps as s
+        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+        where v.sequence_id = _shares_limits.sequence_id and v.state <> 'draft'
+      ),
+      _shares_limits.at,
+      true
+    ) as f
+    where f.limited
+  )
+$$;
+
+comment on function dripdrop._shares_limits(uuid, timestamptz) is
+  'Whether messages of a sequence may be subject to a limit.';
+
+-- locks   the enrolments and their executions, skipping what is locked
+create or replace function dripdrop._recall_ahead(enrollments uuid[], at timestamptz)
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_under_way uuid[];
-  v_counts jsonb;
-begin
-  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
-  v_under_way := array(
+  v_under_way uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.enrollment_id = any (enrollments) and x.state in ('queued', 'rendered', 'sending')
     for no key update of e, x skip locked
   );
+begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      due_at = _forecast_portion.at,
+      due_at = _recall_ahead.at,
       payload = null,
       lease_until = null
   where x.id = any (v_under_way);
@@ -578,11 +739,37 @@ begin
       from dripdrop.step_executions as x
       where x.enrollment_id = any (enrollments) and x.ended_at is null
     ),
-    _forecast_portion.at
+    _recall_ahead.at
   );
+end
+$$;
+
+comment on function dripdrop._recall_ahead(uuid[], timestamptz) is
+  'Takes what is under way as due now, in a simulation, and servers as back when they are tried.';
+
+-- What is under way counts as due at once. Nothing stays behind.
+--
+-- locks   the enrolments and their executions, skipping what is locked; until it returns
+create or replace function dripdrop._forecast_portion(
+  enrollments uuid[],
+  at timestamptz,
+  until timestamptz,
+  time_zone text
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counts jsonb;
+begin
+  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
+  perform dripdrop._recall_ahead(enrollments, at);
   select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
   from (
-    select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+    select
+      (r.at at time zone _forecast_portion.time_zone)::date as day, r.step_key, r.channel,
+      count(*) as messages
     from dripdrop._run_ahead(enrollments, _forecast_portion.until, interval '1 hour') as r
     where r.action = 'send'
     group by 1, 2, 3
@@ -594,5 +781,5 @@ exception
 end
 $$;
 
-comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz) is
-  'How many messages some enrolments would be sent, by day (UTC) and step.';
+comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz, text) is
+  'How many messages some enrolments would be sent, by day and step.';

@@ -22,7 +22,7 @@ STAGES = {
     "pipeline/reconcile": {"_make_unknown"},
     "pipeline/resolve": {"_settle_unknown"},
     # It plays the stages, and rolls back what it did.
-    "simulation/simulate": {"_render_ahead", "_send_ahead", "_forecast_portion"},
+    "simulation/simulate": {"_render_ahead", "_send_ahead", "_recall_ahead"},
 }
 """The functions that take up, or record, what they hold by a claim."""
 

@@ -43,11 +43,18 @@ def test_a_message_that_waits_goes_when_it_is_due(engine: Engine, clock: Clock) 
     assert next_of(engine, sam.id) == ("tip", "send", clock.now + timedelta(days=3))
 
 
-def test_an_overdue_message_goes_now(engine: Engine, clock: Clock) -> None:
+def test_a_message_that_is_due_goes_now(engine: Engine, clock: Clock) -> None:
+    engine.author()
+    sam = engine.join()
+    clock.advance(seconds=30)
+    assert next_of(engine, sam.id) == ("welcome", "send", clock.now)
+
+
+def test_of_one_that_nobody_takes_up_no_time_is_named(engine: Engine, clock: Clock) -> None:
     engine.author()
     sam = engine.join()
     clock.advance(hours=2)
-    assert next_of(engine, sam.id) == ("welcome", "send", clock.now)
+    assert next_of(engine, sam.id) == ("welcome", "send", None)
 
 
 def test_a_message_that_waits_is_judged_as_of_its_time(engine: Engine, clock: Clock) -> None:

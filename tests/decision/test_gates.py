@@ -117,6 +117,7 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "sender",
         "sender_rest",
         "circuit",
+        "daemon",
         "retry",
         "capacity",
     ]
@@ -273,7 +274,7 @@ def test_a_message_is_not_stale_at_the_limit(engine: Engine, clock: Clock) -> No
     engine.author(email("a", config={"stale_after": "1 day", "on_stale": "skip"}))
     sam = engine.join()
     clock.advance(days=1)
-    assert closed(engine, sam.id) == []
+    assert closed(engine, sam.id) == [("daemon", "not_taken_up")]
 
 
 def test_the_first_closed_gate_has_the_word(engine: Engine) -> None:

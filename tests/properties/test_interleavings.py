@@ -323,6 +323,8 @@ class Journeys(RuleBasedStateMachine):
                 if found and found.state == "paused":
                     self.sender.resume_enrollment(TENANT, found.id)
             self.wait(24)
+            # What nobody has looked at for days is held.
+            self.sender.release(TENANT, sequence="onboarding")
             self.prepare()
             self.send("sent")
             self.record(0, "commit")
