@@ -112,7 +112,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select
     'type' as kind,
-    c.relname as name,
+    c.relname::text as name,
     (
       select string_agg(
         format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum
