@@ -21,7 +21,7 @@ starts = st.sampled_from(
 )
 """A Monday, the eve of summer time in America, and that in Europe."""
 
-matches = st.sampled_from([{}, {}, {"match": {"plan": "pro"}}])
+matches = st.sampled_from([{}, {}, {"match": {"plan": "pro"}}, {"match": {"plan": "$.data.plan"}}])
 
 delays = st.one_of(
     st.builds(
@@ -32,7 +32,13 @@ delays = st.one_of(
     st.builds(
         lambda amount, unit: {"delay_amount": amount, "delay_unit": unit},
         st.integers(1, 4),
-        st.sampled_from(["days", "weeks"]),
+        st.sampled_from(["days", "weeks", "months"]),
+    ),
+    st.builds(
+        lambda amount, unit, at: {"delay_amount": amount, "delay_unit": unit, "at": at},
+        st.integers(1, 4),
+        st.sampled_from(["days", "weeks", "business_days"]),
+        st.sampled_from(["02:00", "09:00"]),
     ),
     st.builds(
         lambda amount, calendar: {"delay_amount": amount, "delay_unit": "business_days"} | calendar,
@@ -45,6 +51,37 @@ schedules = st.builds(
     lambda expression, zone: {"type": "cron", "cron_expression": expression} | zone,
     st.sampled_from(["0 9 * * MON-FRI", "0 2 * * *", "0 18 * * FRI#1", "0 0 L * *"]),
     st.sampled_from([{}, {}, {"timezone": "Europe/Berlin"}]),
+)
+
+intervals = st.builds(
+    lambda amount, unit, at: (
+        {"type": "interval", "interval_amount": amount, "interval_unit": unit}
+        | (at if unit in ("days", "weeks") else {})
+    ),
+    st.integers(2, 5),
+    st.sampled_from(["hours", "days", "weeks", "months"]),
+    st.sampled_from([{}, {"at": "09:00"}]),
+) | st.builds(
+    lambda amount, days: {
+        "type": "interval",
+        "interval_amount": amount,
+        "interval_unit": "weeks",
+        "days": days,
+    },
+    st.integers(1, 2),
+    st.sampled_from([["mon"], ["tue", "sat"]]),
+)
+
+relatives = st.builds(
+    lambda offset: {"type": "relative", "relative_to": "data.ends_at"} | offset,
+    st.sampled_from(
+        [
+            {},
+            {"delay_amount": -3, "delay_unit": "days", "at": "09:00"},
+            {"delay_amount": 2, "delay_unit": "hours"},
+            {"delay_amount": 1, "delay_unit": "business_days"},
+        ]
+    ),
 )
 
 waits = st.builds(
@@ -69,11 +106,13 @@ timings = st.one_of(
     st.just({"type": "immediate"}),
     st.builds(lambda delay: {"type": "delay"} | delay, delays),
     schedules,
+    intervals,
+    relatives,
     waits,
 )
 
 side_timings = st.one_of(
-    schedules.map(lambda timing: timing | {"recurring": True}),
+    st.one_of(schedules, intervals).map(lambda timing: timing | {"recurring": True}),
     st.builds(
         lambda event, match, delay: (
             {"type": "event", "trigger_event": event, "recurring": True} | match | delay
@@ -109,6 +148,7 @@ plain_conditions = st.one_of(
                 {"happened": False, "within": "3 days"},
                 {"operator": ">=", "expected_value": 2, "since": "enrollment"},
                 {"match": {"plan": "pro"}},
+                {"match": {"plan": "$.data.plan"}},
             ]
         ),
     ),
@@ -143,6 +183,9 @@ people = st.builds(
         optional={
             "plan": st.sampled_from(["pro", "free", "trial", None]),
             "score": st.sampled_from([10, 70, "70", "many"]),
+            "ends_at": st.sampled_from(
+                ["2026-03-14", "2026-03-29T10:00", "2026-04-02T10:00:00Z", "soon"]
+            ),
         },
     ),
     st.sampled_from([{}, {"work_email": "sam@work.example"}]),
@@ -189,6 +232,8 @@ def documents(draw: st.DrawFn, hooks: bool = True) -> dict[str, Any]:
                     {"stale_after": "2 hours", "on_stale": "skip"},
                     {"stale_after": "2 hours", "on_stale": "hold"},
                     {"on_max_retry": "continue"},
+                    {"kind": "transactional"},
+                    {"on_stale": "skip"},
                 ]
             )
         )
