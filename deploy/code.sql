@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a3de5dc0393e2cfc.
+-- Of the sources cfdfad06856af429.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1266,6 +1266,7 @@ as $expected$
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time zone)", "4c69d606 d62f1bb3f11bcd43"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
+["function", "_describe_absence(since timestamp with time zone)", "d14c9765 8695cae4259e1491"],
 ["function", "_describe_failures(failures jsonb)", "1b5c9671 ad403921e8e2a653"],
 ["function", "_describe_limit(scope text, subject text, max_count integer, per interval)", "57aff28a c9ea550ac23cab82"],
 ["function", "_describe_retries(execution dripdrop.step_executions, config jsonb)", "9a81a589 f5f56d9da6d58dde"],
@@ -1302,7 +1303,7 @@ as $expected$
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp with time zone)", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
-["function", "_explain_gates(execution dripdrop.step_executions, at timestamp with time zone)", "65e9c7c7 4b80180f41d75806"],
+["function", "_explain_gates(execution dripdrop.step_executions, at timestamp with time zone)", "65e9c7c7 4ff273dde4bff9c8"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision dripdrop._decision, as_of timestamp with time zone)", "7a069ffa c233e2abbe5d4955"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
 ["function", "_exported_consent(tenant_key text, subscriber_type text, subscriber_id text)", "59211cc5 1e729f05987d3b03"],
@@ -1325,7 +1326,7 @@ as $expected$
 ["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 c0c352218767a21a"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
-["function", "_follow_data()", "683259fe 552a3bff8069eb77"],
+["function", "_follow_data()", "683259fe 68f60b6613d18e1f"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zone, until timestamp with time zone, time_zone text)", "6d4e1915 88c9603df37ca33d"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value jsonb)", "f8919143 8b0437bcc5faa988"],
@@ -1499,7 +1500,7 @@ as $expected$
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], starting_step uuid, at timestamp with time zone)", "d5f7db2b b7d570af55ba8e11"],
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step uuid, at timestamp with time zone)", "c8d50bf4 3d5764a7e298b830"],
-["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with time zone)", "2114d4b7 6f670c50f707fc9d"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with time zone)", "2114d4b7 3508b094509dcc4c"],
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestamp with time zone, at timestamp with time zone, tenant_key text)", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.enrollments, at timestamp with time zone)", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
@@ -10352,30 +10353,35 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_moves dripdrop._new_time[] := array(
+    select row(x.id, planned.later, planned.later, null, 'data_changed', null)::dripdrop._new_time
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+    cross join lateral (
+      select
+        dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+        dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+      offset 0
+    ) as planned
+    where x.enrollment_id = new.id
+      and x.state in ('scheduled', 'queued')
+      and x.waits_for is distinct from 'enrollment'
+      and x.failing_since is null
+      and planned.earlier <> planned.later
+    order by x.id
+    for no key update of x
+  );
 begin
-  perform dripdrop._reschedule(
+  -- What is about to be rendered is taken back.
+  perform dripdrop._make_due(
     array(
-      select row(
-        x.id, planned.later, planned.later, null, 'data_changed', null
-      )::dripdrop._new_time
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
-      cross join lateral (
-        select
-          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
-          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
-        offset 0
-      ) as planned
-      where x.enrollment_id = new.id
-        and x.state = 'scheduled'
-        and x.waits_for is distinct from 'enrollment'
-        and x.failing_since is null
-        and planned.earlier <> planned.later
-      order by x.id
-      for no key update of x
+      select x.id
+      from unnest(v_moves) as m
+      join dripdrop.step_executions as x on x.id = m.execution_id and x.state = 'queued'
     ),
     v_now
   );
+  perform dripdrop._reschedule(v_moves, v_now);
   return null;
 end
 $$;
@@ -18415,12 +18421,16 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop.enrollments as n
+    from (
+      select n as enrollment
+      from dripdrop.enrollments as n
+      where n.id = p.enrollment_id and p.since_enrollment
+      offset 0
+    ) as n
     cross join lateral dripdrop._first_event(
-      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
+      n.enrollment, d.trigger_event, d.timing -> 'match', d.config, (n.enrollment).started_at
     ) as v
-    where n.id = p.enrollment_id
-  ) as e on p.since_enrollment
+  ) as e on true
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 
@@ -26292,10 +26302,7 @@ begin
     end,
     case
       when g.gate = 'daemon' and v_untaken_since is not null
-      then format(
-        'since %s UTC: is a daemon running, or start()ed pg_cron?',
-        to_char(v_untaken_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
-      )
+      then dripdrop._describe_absence(v_untaken_since)
       when g.action is not null then g.detail
       when g.gate = 'exit' then trouble.detail
       else put_off.detail
@@ -26364,6 +26371,29 @@ $$;
 comment on function dripdrop._untaken_since(dripdrop.step_executions, timestamptz) is
   'Since when a message has been due, or under way, without anybody taking it up; null if nobody '
   'is late.';
+
+create or replace function dripdrop._describe_absence(since timestamptz)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'since %s; %s',
+    to_char(_describe_absence.since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+    coalesce(
+      to_char(
+        max(w.seen_at) at time zone 'UTC',
+        '"a worker was last seen at "YYYY-MM-DD HH24:MI:SS "UTC"'
+      ),
+      'no worker of the daemon has been seen'
+    )
+  )
+  from dripdrop.workers as w
+$$;
+
+comment on function dripdrop._describe_absence(timestamptz) is
+  'Since when nobody has taken a message up, and when a worker was last seen.';
 
 -- A goal or exit rule whose hook has failed ends nothing, and has not been asked either.
 create or replace function dripdrop._rule_trouble(execution dripdrop.step_executions)

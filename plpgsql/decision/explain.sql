@@ -149,10 +149,7 @@ begin
     end,
     case
       when g.gate = 'daemon' and v_untaken_since is not null
-      then format(
-        'since %s UTC: is a daemon running, or start()ed pg_cron?',
-        to_char(v_untaken_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
-      )
+      then dripdrop._describe_absence(v_untaken_since)
       when g.action is not null then g.detail
       when g.gate = 'exit' then trouble.detail
       else put_off.detail
@@ -221,6 +218,29 @@ $$;
 comment on function dripdrop._untaken_since(dripdrop.step_executions, timestamptz) is
   'Since when a message has been due, or under way, without anybody taking it up; null if nobody '
   'is late.';
+
+create or replace function dripdrop._describe_absence(since timestamptz)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'since %s; %s',
+    to_char(_describe_absence.since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+    coalesce(
+      to_char(
+        max(w.seen_at) at time zone 'UTC',
+        '"a worker was last seen at "YYYY-MM-DD HH24:MI:SS "UTC"'
+      ),
+      'no worker of the daemon has been seen'
+    )
+  )
+  from dripdrop.workers as w
+$$;
+
+comment on function dripdrop._describe_absence(timestamptz) is
+  'Since when nobody has taken a message up, and when a worker was last seen.';
 
 -- A goal or exit rule whose hook has failed ends nothing, and has not been asked either.
 create or replace function dripdrop._rule_trouble(execution dripdrop.step_executions)

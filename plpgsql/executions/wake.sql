@@ -57,30 +57,35 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_moves dripdrop._new_time[] := array(
+    select row(x.id, planned.later, planned.later, null, 'data_changed', null)::dripdrop._new_time
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+    cross join lateral (
+      select
+        dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+        dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+      offset 0
+    ) as planned
+    where x.enrollment_id = new.id
+      and x.state in ('scheduled', 'queued')
+      and x.waits_for is distinct from 'enrollment'
+      and x.failing_since is null
+      and planned.earlier <> planned.later
+    order by x.id
+    for no key update of x
+  );
 begin
-  perform dripdrop._reschedule(
+  -- What is about to be rendered is taken back.
+  perform dripdrop._make_due(
     array(
-      select row(
-        x.id, planned.later, planned.later, null, 'data_changed', null
-      )::dripdrop._new_time
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
-      cross join lateral (
-        select
-          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
-          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
-        offset 0
-      ) as planned
-      where x.enrollment_id = new.id
-        and x.state = 'scheduled'
-        and x.waits_for is distinct from 'enrollment'
-        and x.failing_since is null
-        and planned.earlier <> planned.later
-      order by x.id
-      for no key update of x
+      select x.id
+      from unnest(v_moves) as m
+      join dripdrop.step_executions as x on x.id = m.execution_id and x.state = 'queued'
     ),
     v_now
   );
+  perform dripdrop._reschedule(v_moves, v_now);
   return null;
 end
 $$;

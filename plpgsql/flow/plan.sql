@@ -87,12 +87,16 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop.enrollments as n
+    from (
+      select n as enrollment
+      from dripdrop.enrollments as n
+      where n.id = p.enrollment_id and p.since_enrollment
+      offset 0
+    ) as n
     cross join lateral dripdrop._first_event(
-      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
+      n.enrollment, d.trigger_event, d.timing -> 'match', d.config, (n.enrollment).started_at
     ) as v
-    where n.id = p.enrollment_id
-  ) as e on p.since_enrollment
+  ) as e on true
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 

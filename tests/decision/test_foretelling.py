@@ -126,7 +126,7 @@ def test_without_a_daemon_explain_promises_no_time(engine: Engine, clock: Clock)
         "send",
         None,
     )
-    assert "2026-03-02 09:00:00 UTC" in gate.detail
+    assert gate.detail == "since 2026-03-02 09:00:00 UTC; no worker of the daemon has been seen"
     engine.tick()
     assert gates(engine, sam.id)["daemon"].open
     clock.advance(days=1)

@@ -186,6 +186,25 @@ def test_simulate_names_the_option_that_cannot_be_read(option: tuple[str, str]) 
     assert f"'{option[0]}'" in result.stderr
 
 
+def test_simulate_takes_an_enrolment_or_a_subscriber(engine: Engine, dsn: str) -> None:
+    engine.author()
+    sam = engine.join()
+    for options in (
+        ("--enrollment", str(sam.id)),
+        ("--sequence", "onboarding", "--subscriber", "User/sam"),
+    ):
+        rows = lines(at(dsn, "simulate", *options, "--json"))
+        assert [row["step_key"] for row in rows] == ["welcome", "tip", None]
+
+
+def test_forecast_counts_the_days_of_a_zone(engine: Engine, dsn: str) -> None:
+    engine.author(email("welcome", timing="in 16 hours"))
+    engine.join()
+    options = ("--sequence", "onboarding", "--time-zone", "Asia/Tokyo", "--json")
+    (row,) = lines(at(dsn, "forecast", *options))
+    assert row["day"] == "2026-03-03"
+
+
 def test_forecast_counts_messages_by_day_and_step(engine: Engine, dsn: str) -> None:
     engine.author()
     for name in ("sam", "eve"):

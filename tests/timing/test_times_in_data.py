@@ -182,3 +182,23 @@ def test_a_simulation_knows_it(engine: Engine) -> None:
         ("welcome", START),
         ("reminder", datetime(2026, 3, 17, 9, tzinfo=UTC)),
     ]
+
+
+def test_it_follows_update_enrollment(engine: Engine) -> None:
+    engine.author(REMINDER)
+    sam = engine.join(data=data("2026-03-20T10:00:00Z"))
+    engine.update_enrollment(TENANT, sam.id, {"appointment_at": "2026-03-27T10:00:00Z"})
+    assert engine.last(sam.id).due_at == datetime(2026, 3, 24, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("stage", ["queued", "scheduled"])
+def test_one_that_is_due_and_not_rendered_is_put_off_to_the_new_time(
+    engine: Engine, clock: Clock, stage: str
+) -> None:
+    engine.author(REMINDER)
+    sam = engine.join(data=data("2026-03-20T10:00:00Z"))
+    clock.set(datetime(2026, 3, 17, 9, tzinfo=UTC))
+    engine.bring_to(stage, sam.id)
+    engine.update_enrollment(TENANT, sam.id, {"appointment_at": "2026-03-27T10:00:00Z"})
+    assert engine.deliver() == []
+    assert engine.last(sam.id).due_at == datetime(2026, 3, 24, 9, tzinfo=UTC)

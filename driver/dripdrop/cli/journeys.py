@@ -113,11 +113,17 @@ def _print_gates(step: str, gates: Sequence[Any], *, after_something: bool) -> N
 
 
 def simulate(
-    sequence: SequenceKey,
+    sequence: Annotated[
+        str | None, typer.Option(help="The key of a sequence; not with --enrollment.")
+    ] = None,
     data: Annotated[
         Any,
-        typer.Option(parser=_document, help="The subscriber's data, an object.", metavar="JSON"),
-    ],
+        typer.Option(
+            parser=_document,
+            help="The subscriber's data, an object; of somebody who is there, what would change.",
+            metavar="JSON",
+        ),
+    ] = None,
     horizon: Horizon = "30 days",
     events: Annotated[
         Any,
@@ -147,14 +153,35 @@ def simulate(
             metavar="TIME",
         ),
     ] = None,
+    enrollment: Annotated[
+        UUID | None, typer.Option(help="An enrolment: how it goes on.", metavar="ID")
+    ] = None,
+    subscriber: Annotated[
+        str | None,
+        typer.Option(
+            help="A subscriber of the sequence; the type is User unless given.",
+            metavar="[TYPE/]ID",
+        ),
+    ] = None,
     tenant: Tenant = None,
     dsn: Dsn = None,
     json: AsJson = False,
 ) -> None:
-    """Show what would happen to a subscriber with this data, and leave nothing behind."""
+    """Show what would happen to a subscriber, made up or real, and leave nothing behind."""
+    who = None if subscriber is None else named(subscriber)
     with connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).simulate(
-            tenant, sequence, data, horizon, events, hooks, version, start_at
+            tenant,
+            sequence,
+            data,
+            horizon,
+            events,
+            hooks,
+            version,
+            start_at,
+            enrollment,
+            who and who[1],
+            who[0] if who else "User",
         )
     _print(rows, ("at", "step_key", "channel", "action", "reason", "recipient"), json, horizon)
 
@@ -162,13 +189,14 @@ def simulate(
 def forecast(
     sequence: SequenceKey,
     horizon: Horizon = "30 days",
+    time_zone: Annotated[str, typer.Option(help="Whose days are counted.")] = "UTC",
     tenant: Tenant = None,
     dsn: Dsn = None,
     json: AsJson = False,
 ) -> None:
     """Count the messages that a sequence's active enrolments would be sent, by day and step."""
     with connect(resolve_dsn(dsn)) as connection:
-        rows = Client(connection).forecast(tenant, sequence, horizon)
+        rows = Client(connection).forecast(tenant, sequence, horizon, time_zone)
     _print(rows, ("day", "step_key", "channel", "messages"), json, horizon)
 
 
