@@ -192,3 +192,14 @@ def test_every_problem_says_what_to_do(engine: Engine) -> None:
         "no_unsubscribe_url",
     }
     assert all(row.hint for row in rows)
+
+
+def test_overloads_are_told_apart(engine: Engine) -> None:
+    assert differences(engine) == set()
+    engine.connection.execute(
+        "alter function dripdrop.enroll(text, text, text, anyelement, jsonb, anycompatible, jsonb,"
+        " text, text) volatile parallel safe"
+    )
+    ((kind, name, problem),) = differences(engine)
+    assert (kind, problem) == ("function", "different")
+    assert "anyelement" in name
