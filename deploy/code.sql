@@ -247,7 +247,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select
     'type' as kind,
-    c.relname::text as name, -- a name would cut off what tells overloads apart
+    c.relname::text as name,
     (
       select string_agg(
         format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum
@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 29f620ba56ce82e9.
+-- Of the sources 772229ec85652101.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -875,6 +875,13 @@ as $expected$
 ["column", "topics.name", "text not null"],
 ["column", "topics.opt_in", "boolean not null default false"],
 ["column", "topics.tenant_key", "text"],
+["column", "workers.doing", "jsonb not null default '{}'::jsonb"],
+["column", "workers.host", "text not null"],
+["column", "workers.id", "uuid not null"],
+["column", "workers.pid", "integer not null"],
+["column", "workers.seen_at", "timestamp with time zone not null"],
+["column", "workers.started_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "workers.version", "text not null"],
 ["constraint", "adapter_pool_members.adapter_pool_members_are_adapters", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
 ["constraint", "adapter_pool_members.adapter_pool_members_class_is_known", "CHECK ((class = ANY (ARRAY['mailbox'::text, 'esp_api'::text])))"],
 ["constraint", "adapter_pool_members.adapter_pool_members_of_a_pool", "FOREIGN KEY (pool_id) REFERENCES dripdrop.adapter_pools(id) ON DELETE CASCADE"],
@@ -1067,11 +1074,13 @@ as $expected$
 ["constraint", "topics.topics_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (key, tenant_key)"],
 ["constraint", "topics.topics_pkey", "PRIMARY KEY (id)"],
 ["constraint", "topics.topics_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "workers.workers_do_things", "CHECK ((jsonb_typeof(doing) = 'object'::text))"],
+["constraint", "workers.workers_pkey", "PRIMARY KEY (id)"],
 ["function", "_account_fields(kind text, since text)", "31e3fd1f c29096f77a63bbdf"],
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer)", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_address_hint(channel text)", "4d0fcbd7 aedc54fabf5af899"],
-["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
+["function", "_addressed_execution(tenant_key text, execution_id uuid, channel text, recipient text)", "3d812701 deb020cc3f97213b"],
 ["function", "_addresses_of(tenant_key text, subscriber_type text, subscriber_id text)", "49e97e6e 116c4bb3bea22591"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time zone)", "bce6b371 833316eb93a15bb3"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp with time zone, ahead interval)", "82c19f12 fb3cee0ff61e1e61"],
@@ -1139,7 +1148,7 @@ as $expected$
 ["function", "_carry_out_at_fence(decisions dripdrop._decision[], at timestamp with time zone)", "8b0e6073 b3661a2f524fa083"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp with time zone)", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
-["function", "_catalogue_of_code()", "7144101a 8ab7c84c5d5a2981"],
+["function", "_catalogue_of_code()", "7144101a c93281e7b44c27e8"],
 ["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
 ["function", "_changed_data(before jsonb, data jsonb)", "35211a49 7d16c74959c7bf17"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
@@ -1198,6 +1207,7 @@ as $expected$
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
+["function", "_check_who(sequence text, data jsonb, version integer, enrollment_id uuid, subscriber_id text)", "34106455 da6fdb7832716534"],
 ["function", "_check_written(kept uuid[])", "d80d851f b4cfe8769087a02e"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jsonb, tenant_rooms jsonb, batch_size integer, at timestamp with time zone, OUT valid uuid[], OUT chosen uuid[])", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
@@ -1240,6 +1250,8 @@ as $expected$
 ["function", "_cron_wall_time(expression text, start timestamp without time zone, field text)", "fb6ede0e c7152b0ef98d6d0e"],
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zone text)", "aafc5b01 c695c604edf42d53"],
+["function", "_days_for(number integer, today date, begins date, least_number double precision, increment double precision, most double precision)", "9f0925c5 c8342c753ff04900"],
+["function", "_days_of_room(counter dripdrop.counters, number integer, today date)", "4b3895e6 8848ac602ad5b9e1"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_by text)", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time zone, for_real boolean, lease interval)", "9d7e0baa 193afeb4f9f4e58a"],
 ["function", "_decide_due(due uuid[], lease interval, at timestamp with time zone)", "0395d6ad 804dd5a1f85e49b3"],
@@ -1251,9 +1263,10 @@ as $expected$
 ["function", "_delayed(timing jsonb, time_zone text, from_time timestamp with time zone, tenant_key text)", "9d54b078 28836e41ca717652"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wanted dripdrop._wanted_hook[])", "24542100 616474bf5ccc02d1"],
 ["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
-["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time zone)", "4c69d606 79e0096eb730fce2"],
+["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time zone)", "4c69d606 d62f1bb3f11bcd43"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
+["function", "_describe_absence(since timestamp with time zone)", "d14c9765 8695cae4259e1491"],
 ["function", "_describe_failures(failures jsonb)", "1b5c9671 ad403921e8e2a653"],
 ["function", "_describe_limit(scope text, subject text, max_count integer, per interval)", "57aff28a c9ea550ac23cab82"],
 ["function", "_describe_retries(execution dripdrop.step_executions, config jsonb)", "9a81a589 f5f56d9da6d58dde"],
@@ -1267,6 +1280,7 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp with time zone)", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enroll_ahead(tenant_key text, sequence text, subscriber_type text, subscriber_id text, data jsonb, at timestamp with time zone)", "abf0edc8 1740cde702fa9501"],
 ["function", "_enroll_all(tenant_key text, sequence_id uuid, version_id uuid, mode text, reentry text, reentry_interval interval, subscribers jsonb)", "8414d215 43f9604116046d6b"],
 ["function", "_enrolled_or_refused(tenant_key text, sequence_id uuid, sequence text, subscribers jsonb, enrolled uuid[], unreachable uuid[])", "b1424abc 145f9ff1862ef935"],
 ["function", "_enrollments_before(tenant_key text, subscriber_type text, subscriber_id text, sequence text, state text, before uuid, page_size integer)", "0a895aba 81d6d308be8a8ba1"],
@@ -1289,8 +1303,8 @@ as $expected$
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp with time zone)", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
-["function", "_explain_gates(execution dripdrop.step_executions, at timestamp with time zone)", "65e9c7c7 7c4b95badf387091"],
-["function", "_explain_next(execution dripdrop.step_executions, decision dripdrop._decision, as_of timestamp with time zone)", "7a069ffa fb803abb864734b2"],
+["function", "_explain_gates(execution dripdrop.step_executions, at timestamp with time zone)", "65e9c7c7 4ff273dde4bff9c8"],
+["function", "_explain_next(execution dripdrop.step_executions, decision dripdrop._decision, as_of timestamp with time zone)", "7a069ffa c233e2abbe5d4955"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
 ["function", "_exported_consent(tenant_key text, subscriber_type text, subscriber_id text)", "59211cc5 1e729f05987d3b03"],
 ["function", "_exported_messages(enrollment_id uuid)", "59cb25f4 61f95de2b04289a4"],
@@ -1312,11 +1326,11 @@ as $expected$
 ["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 c0c352218767a21a"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
-["function", "_follow_data()", "683259fe 552a3bff8069eb77"],
-["function", "_forecast_portion(enrollments uuid[], at timestamp with time zone, until timestamp with time zone)", "66c2fef7 14e1c329cf466e52"],
+["function", "_follow_data()", "683259fe 68f60b6613d18e1f"],
+["function", "_forecast_portion(enrollments uuid[], at timestamp with time zone, until timestamp with time zone, time_zone text)", "6d4e1915 88c9603df37ca33d"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value jsonb)", "f8919143 8b0437bcc5faa988"],
-["function", "_free_at(counter dripdrop.counters, number integer, at timestamp with time zone)", "af12e49a dbab822cde2df3ee"],
+["function", "_free_at(counter dripdrop.counters, number integer, at timestamp with time zone)", "af12e49a f8c0205668729bca"],
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
 ["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
 ["function", "_frequency_caps_of(steps uuid[], adapters uuid[])", "30da01ab 49c31b81b651c0f4"],
@@ -1324,7 +1338,7 @@ as $expected$
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by text)", "bda0ad4e b9d30a1f08c40a12"],
-["function", "_gates_of(fact dripdrop._fact)", "6405547c 043b3c6cb1172a26"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c 2a6f934139c7d9e5"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
 ["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
@@ -1384,7 +1398,8 @@ as $expected$
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
-["function", "_join_again(execution dripdrop.step_executions, topics text[], source text)", "e6e339ef 0039827b6a822495"],
+["function", "_join_again(execution dripdrop.step_executions, topics text[], source text)", "e6e339ef dc43da724e02d01b"],
+["function", "_journey_problems(at timestamp with time zone)", "72a46d52 8b9af641f789a8c6"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp with time zone)", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1412,7 +1427,7 @@ as $expected$
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscriber_id text)", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], at timestamp with time zone)", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment dripdrop.enrollments, topics text[], source text, at timestamp with time zone)", "57f2c774 fe954b4a76180137"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment dripdrop.enrollments, topics text[], source text, at timestamp with time zone)", "57f2c774 287ab7faca4f77a3"],
 ["function", "_longest_due(batch_size integer, since timestamp with time zone, at timestamp with time zone)", "69fe9d9d 220aec3fef5950fe"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
@@ -1462,7 +1477,7 @@ as $expected$
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step text, OUT sequence_id uuid, OUT reentry text, OUT reentry_interval interval, OUT version_id uuid, OUT mode text, OUT first_step uuid)", "44220f7d 9b4788b17a559257"],
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 a1982bb4bf5104d7"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
-["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 f83bf543398172b8"],
+["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 ecafe723480877d5"],
 ["function", "_own_host(payload jsonb)", "3b4661c1 274141277fa24229"],
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
@@ -1485,7 +1500,7 @@ as $expected$
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], starting_step uuid, at timestamp with time zone)", "d5f7db2b b7d570af55ba8e11"],
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step uuid, at timestamp with time zone)", "c8d50bf4 3d5764a7e298b830"],
-["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with time zone)", "2114d4b7 6f670c50f707fc9d"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with time zone)", "2114d4b7 3508b094509dcc4c"],
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestamp with time zone, at timestamp with time zone, tenant_key text)", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.enrollments, at timestamp with time zone)", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
@@ -1516,6 +1531,7 @@ as $expected$
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size integer)", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
+["function", "_recall_ahead(enrollments uuid[], at timestamp with time zone)", "66c3041a 0aeb3777324bd3bc"],
 ["function", "_recipient(form text, recipient_key text, config jsonb, data jsonb)", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
@@ -1537,7 +1553,7 @@ as $expected$
 ["function", "_refused_alike(results dripdrop._send_result[], at timestamp with time zone)", "6c6dac18 5c45a250f3c317f4"],
 ["function", "_relative_in_words(said text, at text)", "9027b12e ca36fbba757921c5"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[], at timestamp with time zone)", "2510f05d 881a90ce74684522"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[], at timestamp with time zone)", "2510f05d cb2be7a3de097e05"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], fences integer[], at timestamp with time zone)", "2510f05d 0304f7229f0abd30"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zone)", "edd31b57 1c4649925b69865a"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with time zone[], instead timestamp with time zone[])", "3427c0c9 996f88798cb44d30"],
@@ -1548,6 +1564,7 @@ as $expected$
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with time zone, reason text, detail jsonb, at timestamp with time zone)", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c fb4fd867333deee8"],
+["function", "_resume_ahead(tenant_key text, enrollment_id uuid, data jsonb, at timestamp with time zone)", "6a00e1a7 a70b39dde63bead0"],
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
 ["function", "_retry_problems(at timestamp with time zone)", "72a46d52 7f91522e6add38cb"],
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
@@ -1561,6 +1578,7 @@ as $expected$
 ["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enrollments)", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
+["function", "_rule_trouble(execution dripdrop.step_executions)", "26513317 a75e291f9a8fb64c"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, pace interval, events jsonb, hooks jsonb)", "28bfe8ec 58d68e426320d095"],
 ["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
 ["function", "_schedule_in_words(words text)", "fe6adc5e 9f341683010aecea"],
@@ -1573,6 +1591,7 @@ as $expected$
 ["function", "_sender_slot(adapter_id uuid)", "f837697b f0ac7ab70b0d8b8c"],
 ["function", "_senders_of(step_adapter_id uuid, config jsonb, metadata jsonb, tenant_key text, channel text, at timestamp with time zone)", "380c4c82 6d4755c06d4e5ad0"],
 ["function", "_sending_pause(tenant_key text, sequence text, channel text, adapter_id uuid)", "5b574bcc 3e4286f60af0f68c"],
+["function", "_sent_since(adapter_id uuid, since timestamp with time zone)", "7312cc49 4beab7703a2ee132"],
 ["function", "_sequence_document(sequence dripdrop.sequences)", "6b0d8dee ab98c1c269d56772"],
 ["function", "_set_sequence_hooks(sequence_id uuid)", "d0f44782 00459a7bf55fb9a8"],
 ["function", "_set_step_hooks(sequence_version_id uuid)", "ec774854 36081226b594b724"],
@@ -1584,6 +1603,7 @@ as $expected$
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop._send_result[], at timestamp with time zone)", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
+["function", "_shares_limits(sequence_id uuid, at timestamp with time zone)", "d5897f57 0b958d2051250ae3"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text, at timestamp with time zone)", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with time zone)", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
@@ -1591,15 +1611,20 @@ as $expected$
 ["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
 ["function", "_stale_after(config jsonb)", "a63f2f68 7acc2331bedb0597"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
+["function", "_status_of_holds(at timestamp with time zone)", "0731ff67 39edcb7089f6d665"],
+["function", "_status_of_lag(at timestamp with time zone)", "0731ff67 05458fde6774468e"],
+["function", "_status_of_senders(at timestamp with time zone)", "0731ff67 20cdf81ac56e608e"],
+["function", "_status_of_workers(at timestamp with time zone)", "0731ff67 25c5a316b5e68c7f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence boolean)", "595ffd14 b8f0b008823afc7c"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
-["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
+["function", "_step_problems(step dripdrop.steps)", "a702d6d7 bcfd1249272c1b58"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp with time zone)", "58c738de 889ee62512219cab"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
 ["function", "_stop_of(stop text, written jsonb)", "a1a5863f a70b044f439c2e63"],
+["function", "_stop_problems()", "eb1731fe 8d25aaf0259a8385"],
 ["function", "_subscriber_fault(subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb)", "4e304ab8 9c338532ab8f8e95"],
 ["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscriber_id text)", "2c27afea acd18f5d88ab169a"],
 ["function", "_suppress_bounce(tenant_key text, channel text, recipient text, metadata jsonb, at timestamp with time zone)", "57465935 aff0ddf8ca2539fa"],
@@ -1632,6 +1657,7 @@ as $expected$
 ["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp with time zone)", "c645cef8 ab789ebb208c10a7"],
 ["function", "_times_happened(condition dripdrop.conditions, enrollment dripdrop.enrollments, happened text[], at timestamp with time zone)", "5f2f419a fc95b420aaa0c3e9"],
 ["function", "_topic_id(tenant_key text, topic text)", "8c0f43df 3d16446069f76f17"],
+["function", "_topic_of(step_id uuid, about text)", "88e38728 c9e7419b9f6ad25e"],
 ["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
 ["function", "_track(tenant_key text, events jsonb)", "e27214ce 2fe66c8d1b817441"],
 ["function", "_transition_documents(sequence_version_id uuid, from_step_id uuid)", "6c6963b5 47c98bd6b67c82d8"],
@@ -1645,9 +1671,10 @@ as $expected$
 ["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
 ["function", "_unreachable(enrollments uuid[])", "3a51dec0 0b486f06b52b83b7"],
 ["function", "_unserved_problems(at timestamp with time zone)", "72a46d52 4eecd9be69fed1af"],
-["function", "_unsubscribe(execution dripdrop.step_executions, topics text[], source text)", "c47516a0 7ffc6ec9455a836d"],
+["function", "_unsubscribe(execution dripdrop.step_executions, topics text[], source text)", "c47516a0 148fdd07f4d1e750"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
+["function", "_untaken_since(execution dripdrop.step_executions, at timestamp with time zone)", "b41fdbd6 c8012a05bff40acd"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
 ["function", "_unusable_addresses(enrollments uuid[], data jsonb)", "a34a0cfa 3979c3c89fe8c643"],
 ["function", "_update_enrollments(tenant_key text, enrollments uuid[], data jsonb)", "4ca7adec 781e5373bafcb23a"],
@@ -1660,7 +1687,7 @@ as $expected$
 ["function", "_value_fault(type text, choices text[], pattern text, minimum integer, maximum integer, value jsonb, OUT message text, OUT hint text, OUT errcode text)", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum integer, maximum integer, holds text, nullable boolean)", "646cd4e3 f4dded877556ad95"],
-["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, step_key text, hooks jsonb, event_id uuid, at timestamp with time zone)", "7a4e8476 a7c670cae6f442e9"],
+["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, step_key text, hooks jsonb, event_id uuid, at timestamp with time zone)", "7a4e8476 fab58b3bae804837"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, execution_id uuid, retry_for interval, retry_count integer, failing_since timestamp with time zone, config jsonb, idempotent boolean, at timestamp with time zone)", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with time zone)", "15266ebb ed56b3cde289e8e7"],
 ["function", "_version_changes(sequence_id uuid, definition jsonb)", "132ffe58 2a1de17d016b894e"],
@@ -1738,7 +1765,8 @@ as $expected$
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "export_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible)", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
-["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
+["function", "forecast(tenant_key text, sequence text, horizon interval, time_zone text)", "2dc270e4 2bdcd1fa8c49c9c4"],
+["function", "forget_worker(worker uuid)", "07bd90e2 a79007333380843d"],
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
 ["function", "get_default_adapter(tenant_key text, channel text)", "fce25c08 0e28f20725509f29"],
 ["function", "get_enrollment(tenant_key text, sequence text, subscriber_type text, subscriber_id anyelement, entry_key anycompatible)", "6858b173 cbd9975df2487e5c"],
@@ -1765,6 +1793,7 @@ as $expected$
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
 ["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 882903bc0d9571a7"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
+["function", "list_workers()", "e617919a 71438fac904eb235"],
 ["function", "migrate_enrollments(tenant_key text, sequence text, from_version integer, to_version integer, step_map jsonb)", "9fe33afa 643eed5a9e1f65af"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version integer, to_version integer, step_map jsonb)", "c8e5443b 1d1782b3d56939d5"],
 ["function", "missing_permissions(functions text[])", "f62fae86 fdaee7204b414d8a"],
@@ -1773,6 +1802,7 @@ as $expected$
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text, after timestamp with time zone)", "8015ffed b6fc04130f78b9f8"],
 ["function", "next_time(timing jsonb, time_zone text, from_time timestamp with time zone)", "c645cef8 b967cc6f2ca8b7b9"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, message text, result jsonb)", "729189ef 12ec4c34615ff0ff"],
+["function", "note_worker(worker uuid, host text, pid integer, version text, doing jsonb)", "1160e9e8 449e9321cd6c8bda"],
 ["function", "on_delete(tenant_key text, of_table regclass, id_column text, subscriber_type text, action text, tenant_column text)", "479a4e8e b7e99ed554b60efe"],
 ["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
@@ -1804,12 +1834,13 @@ as $expected$
 ["function", "set_frequency_cap(tenant_key text, key text, max_messages integer, per interval, channel text, topic text, kind text)", "a68a1b55 87ec02b70d97c198"],
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscriber_id anycompatible, topic text, state text, source text)", "b814b469 6a6fe1d4ef1e285f"],
-["function", "simulate(tenant_key text, sequence text, data jsonb, horizon interval, events jsonb, hooks jsonb, version integer, start_at timestamp with time zone)", "82b78980 36d0edcca3c052c4"],
+["function", "simulate(tenant_key text, sequence text, data jsonb, horizon interval, events jsonb, hooks jsonb, version integer, start_at timestamp with time zone, enrollment_id uuid, subscriber_id text, subscriber_type text)", "e66d7d5c a01e46cb6fb34895"],
 ["function", "skip_held(tenant_key text, execution_id uuid, sequence text, step text, adapter text)", "a725aa8c 861374125ac91945"],
 ["function", "start()", "10a61d65 21617c08e0dbe746"],
-["function", "startup_check()", "828bb428 31b839c16548cba6"],
+["function", "startup_check()", "828bb428 531a34de1da7083c"],
+["function", "status()", "7acd5f04 0faa95eb813adb23"],
 ["function", "stop()", "10a61d65 0d3a4dfd471d173a"],
-["function", "subscription_page(tenant_key text, execution_id uuid, OUT channel text, OUT recipient text, OUT suppressed boolean, OUT topic text, OUT topics jsonb)", "44c26345 5e55260c59cbeeee"],
+["function", "subscription_page(tenant_key text, execution_id uuid, INOUT channel text, INOUT recipient text, about text, OUT suppressed boolean, OUT topic text, OUT topics jsonb)", "52b7f7ba be94d1b734ee1166"],
 ["function", "suppress(tenant_key text, channel text, recipient text, reason text, source text, metadata jsonb, topic text, expires_at timestamp with time zone)", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
@@ -1820,14 +1851,14 @@ as $expected$
 ["function", "unenroll_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible, reason text)", "37cfe5e9 47f3d93d2c971a7b"],
 ["function", "unregister_channel(channel text)", "c1edf79f 9131dac969e5fb79"],
 ["function", "unregister_provider(channel text, provider text)", "f69f5bc3 f444725dcd47f2b0"],
-["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, source text, everything boolean)", "f98404b8 ff3f4444f8ecfe81"],
+["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, source text, everything boolean, channel text, recipient text, about text)", "d9b160f6 9ef2cb4b6602dd06"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, removed_by text, why text, topic text)", "3f4a69ae 8680e4c33eff0ed0"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, credentials text, config jsonb, is_default boolean, active boolean)", "8ccb5b70 1d887029ccb6bdf5"],
 ["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jsonb)", "be3bf671 92438cf5b8c52e92"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, name text, description text, method text, headers jsonb, body_template text, auth_type text, auth_config text, response_path text, response_type text, timeout_ms integer, retry_count integer, active boolean, retry_for interval, max_in_flight integer)", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jsonb, name text)", "49afcec3 fc8319a2d5b266cf"],
 ["function", "update_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible, data jsonb)", "d02b9bc0 cb8d6066d97f024c"],
-["function", "update_subscriptions(tenant_key text, execution_id uuid, topics jsonb, source text)", "3e0e9a99 802cc3ddc13c9f73"],
+["function", "update_subscriptions(tenant_key text, execution_id uuid, topics jsonb, source text, channel text, recipient text)", "bad050a6 97a15346fff986b9"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text)", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id uuid)", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
@@ -1860,7 +1891,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.fields()", "execute"],
-["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
+["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_default_adapter(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_enrollment(text,text,text,anyelement,anycompatible)", "execute"],
@@ -1886,6 +1917,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_suppressions(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_topics(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_workers()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.migrate_enrollments(text,text,integer,integer,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.migrate_preview(text,text,integer,integer,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.missing_permissions(text[])", "execute"],
@@ -1922,9 +1954,10 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.set_frequency_cap(text,text,integer,interval,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_holidays(text,text,date[])", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,anycompatible,text,text,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone,uuid,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.skip_held(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
+["grant", "dripdrop_admin on dripdrop.status()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress_many(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.template_variables(text,text)", "execute"],
@@ -2041,6 +2074,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.tenant_settings", "select (channel_send_windows, inserted_at, rate_limits, send_window, tenant_key, thresholds, time_zone, unsubscribe_mailto, unsubscribe_url, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.topics", "select (description, id, inserted_at, key, name, opt_in, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.version()", "execute"],
+["grant", "dripdrop_reader on dripdrop.workers", "select (doing, host, id, pid, seen_at, started_at, version)"],
 ["grant", "dripdrop_reader on schema dripdrop", "usage"],
 ["grant", "dripdrop_sender on dripdrop.call_hook(uuid,text,uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
@@ -2055,12 +2089,14 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.complete_renders(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
+["grant", "dripdrop_sender on dripdrop.forget_worker(uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.leased_renders(uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.note_fault(uuid,text,text,text,jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.note_worker(uuid,text,integer,text,jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.open_transactions(interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.providers()", "execute"],
@@ -2073,9 +2109,9 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.version()", "execute"],
 ["grant", "dripdrop_sender on schema dripdrop", "usage"],
 ["grant", "dripdrop_web on dripdrop.errors()", "execute"],
-["grant", "dripdrop_web on dripdrop.subscription_page(text,uuid)", "execute"],
-["grant", "dripdrop_web on dripdrop.unsubscribe(text,uuid,text,text,boolean)", "execute"],
-["grant", "dripdrop_web on dripdrop.update_subscriptions(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_web on dripdrop.subscription_page(text,uuid,text,text,text)", "execute"],
+["grant", "dripdrop_web on dripdrop.unsubscribe(text,uuid,text,text,boolean,text,text,text)", "execute"],
+["grant", "dripdrop_web on dripdrop.update_subscriptions(text,uuid,jsonb,text,text,text)", "execute"],
 ["grant", "dripdrop_web on dripdrop.version()", "execute"],
 ["grant", "dripdrop_web on schema dripdrop", "usage"],
 ["index", "adapter_pool_members_once", "CREATE UNIQUE INDEX adapter_pool_members_once ON dripdrop.adapter_pool_members USING btree (pool_id, adapter_id)"],
@@ -2104,6 +2140,7 @@ as $expected$
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
 ["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
+["index", "enrollments_failed", "CREATE INDEX enrollments_failed ON dripdrop.enrollments USING btree (cancelled_at) WHERE (exit_reason = 'step_failed'::text)"],
 ["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
 ["index", "enrollments_pkey", "CREATE UNIQUE INDEX enrollments_pkey ON dripdrop.enrollments USING btree (id)"],
@@ -2170,6 +2207,7 @@ as $expected$
 ["index", "time_zones_name", "CREATE UNIQUE INDEX time_zones_name ON dripdrop.time_zones USING btree (name)"],
 ["index", "topics_one_key_per_tenant", "CREATE UNIQUE INDEX topics_one_key_per_tenant ON dripdrop.topics USING btree (key, tenant_key) NULLS NOT DISTINCT"],
 ["index", "topics_pkey", "CREATE UNIQUE INDEX topics_pkey ON dripdrop.topics USING btree (id)"],
+["index", "workers_pkey", "CREATE UNIQUE INDEX workers_pkey ON dripdrop.workers USING btree (id)"],
 ["policy", "adapter_pool_members.adapter_pool_members_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "adapter_pools.adapter_pools_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "adapter_rests.adapter_rests_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
@@ -2237,6 +2275,7 @@ as $expected$
 ["row security", "suppressions", "enabled"],
 ["row security", "tenant_settings", "enabled"],
 ["row security", "topics", "enabled"],
+["row security", "workers", "enabled"],
 ["storage", "channel_adapters.fillfactor", "70"],
 ["storage", "counters.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "counters.autovacuum_vacuum_threshold", "1000"],
@@ -2257,6 +2296,7 @@ as $expected$
 ["storage", "step_executions.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "step_executions.autovacuum_vacuum_threshold", "20000"],
 ["storage", "step_executions.fillfactor", "60"],
+["storage", "workers.fillfactor", "50"],
 ["table", "adapter_pool_members", "r p"],
 ["table", "adapter_pools", "r p"],
 ["table", "adapter_rests", "r p"],
@@ -2293,6 +2333,7 @@ as $expected$
 ["table", "tenant_settings", "r p"],
 ["table", "time_zones", "m p"],
 ["table", "topics", "r p"],
+["table", "workers", "r p"],
 ["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
@@ -2337,6 +2378,7 @@ as $expected$
 ["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
 ["type", "_sender", "adapter_id uuid, name text, weight double precision, fault text, rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, probe_id uuid"],
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
+["type", "_status", "part text, name text, tenant_key text, number bigint, since timestamp with time zone, detail text"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
 ["type", "enrolled", "place integer, subscriber_type text, subscriber_id text, entry_key text, enrollment_id uuid, state text, sqlstate text, message text, field text, hint text"],
@@ -2860,6 +2902,24 @@ end
 $$;
 
 comment on type dripdrop._render_claim is 'One row of claim_renders().';
+
+-- One row of status().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._status') is null then
+    create type dripdrop._status as (
+      part text,
+      name text,
+      tenant_key text,
+      number bigint,
+      since timestamptz,
+      detail text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._status is 'One row of status().';
 
 -- One row of startup_check().
 do $$
@@ -5632,7 +5692,8 @@ $$;
 comment on function dripdrop._event_variable(uuid) is
   'The template variable event, for an execution that an event set off.';
 
--- What templates, of messages and of hooks, may use: later ones win. Without a search_path of its
+-- What templates, of messages and of hooks, may use: later ones win, and data never stands for what
+-- the engine says. Without a search_path of its
 -- own the planner makes it part of the query that calls it.
 create or replace function dripdrop._variables(
   enrollment dripdrop.enrollments,
@@ -5645,7 +5706,7 @@ create or replace function dripdrop._variables(
 returns jsonb
 language sql
 stable
-return (enrollment).data
+return ((enrollment).data - '{event,unsubscribe_url}'::text[])
   || jsonb_build_object(
     'subscriber',
     (enrollment).data
@@ -10294,30 +10355,35 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_moves dripdrop._new_time[] := array(
+    select row(x.id, planned.later, planned.later, null, 'data_changed', null)::dripdrop._new_time
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+    cross join lateral (
+      select
+        dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+        dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+      offset 0
+    ) as planned
+    where x.enrollment_id = new.id
+      and x.state in ('scheduled', 'queued')
+      and x.waits_for is distinct from 'enrollment'
+      and x.failing_since is null
+      and planned.earlier <> planned.later
+    order by x.id
+    for no key update of x
+  );
 begin
-  perform dripdrop._reschedule(
+  -- What is about to be rendered is taken back.
+  perform dripdrop._make_due(
     array(
-      select row(
-        x.id, planned.later, planned.later, null, 'data_changed', null
-      )::dripdrop._new_time
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
-      cross join lateral (
-        select
-          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
-          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
-        offset 0
-      ) as planned
-      where x.enrollment_id = new.id
-        and x.state = 'scheduled'
-        and x.waits_for is distinct from 'enrollment'
-        and x.failing_since is null
-        and planned.earlier <> planned.later
-      order by x.id
-      for no key update of x
+      select x.id
+      from unnest(v_moves) as m
+      join dripdrop.step_executions as x on x.id = m.execution_id and x.state = 'queued'
     ),
     v_now
   );
+  perform dripdrop._reschedule(v_moves, v_now);
   return null;
 end
 $$;
@@ -15899,6 +15965,83 @@ $$;
 comment on function dripdrop._used(dripdrop.counters, timestamptz) is
   'How many messages a limit counts at a time: those that have left, or are being sent.';
 
+-- A ramp lets more through each day: floor until it begins, then so many more a day up to the cap.
+-- What days before the last one take together is a sum, not a loop.
+create or replace function dripdrop._days_for(
+  number int,
+  today date,
+  begins date,
+  least_number float8,
+  increment float8,
+  most float8
+)
+returns int
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_flat int := greatest(begins - today, 0);
+  v_left float8 := number - v_flat * least(least_number, most);
+  v_first float8 := least(
+    least_number + increment * greatest(today + v_flat + 1 - begins, 0), most
+  );
+  v_growing float8 := greatest(ceil((most - v_first) / nullif(increment, 0)), 0);
+  v_days float8;
+begin
+  if v_left <= 0 then
+    return ceil(number / least(least_number, most));
+  end if;
+  if v_growing > 0 then
+    v_days := ceil((
+      increment - 2 * v_first
+      + sqrt((2 * v_first - increment) ^ 2 + 8 * increment * v_left)
+    ) / (2 * increment) - 1e-9);
+    if v_days <= v_growing then
+      return v_flat + v_days;
+    end if;
+    v_left := v_left - v_growing * v_first - increment * v_growing * (v_growing - 1) / 2;
+  end if;
+  return v_flat + coalesce(v_growing, 0) + ceil(v_left / most - 1e-9);
+end
+$$;
+
+comment on function dripdrop._days_for(int, date, date, float8, float8, float8) is
+  'How many days after today a ramp needs to let so many messages through.';
+
+-- Of a limit that is the same every day, and of a sender whose ramp grows, or a share of it.
+create or replace function dripdrop._days_of_room(counter dripdrop.counters, number int, today date)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select dripdrop._days_for(
+        number, today, (a.ramp_started_at at time zone (counter).time_zone)::date,
+        a.ramp_floor * r.share, a.ramp_increment * r.share,
+        coalesce(a.daily_cap, 1000000000) * r.share
+      )
+      from (
+        select (counter).owner_id as adapter_id, 1.0::float8 as share
+        where (counter).scope = 'day'
+        union all
+        select b.adapter_id, b.max_share_pct / 100.0::float8
+        from dripdrop.adapter_sequence_budgets as b
+        where (counter).scope = 'share' and b.id = (counter).owner_id
+      ) as r
+      join dripdrop.channel_adapters as a on a.id = r.adapter_id and a.ramp_floor is not null
+      where r.share > 0
+    ),
+    1 + (number - 1) / (counter).max_count
+  )
+$$;
+
+comment on function dripdrop._days_of_room(dripdrop.counters, int, date) is
+  'How many days after today a daily limit has let so many messages through.';
+
 -- After each window as many again. A place as far away as a thousand years is as good as none.
 create or replace function dripdrop._free_at(
   counter dripdrop.counters,
@@ -15921,7 +16064,8 @@ as $$
     ) + least((counter).per * ((number - 1) / (counter).max_count), interval '1000 years')
     when number <= today.room then at
     else (
-      today.day + 1 + (number - greatest(today.room, 0) - 1) / (counter).max_count
+      today.day
+      + dripdrop._days_of_room(counter, number - greatest(today.room, 0), today.day)
     )::timestamp at time zone (counter).time_zone
   end
   from (
@@ -18279,12 +18423,16 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop.enrollments as n
+    from (
+      select n as enrollment
+      from dripdrop.enrollments as n
+      where n.id = p.enrollment_id and p.since_enrollment
+      offset 0
+    ) as n
     cross join lateral dripdrop._first_event(
-      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
+      n.enrollment, d.trigger_event, d.timing -> 'match', d.config, (n.enrollment).started_at
     ) as v
-    where n.id = p.enrollment_id
-  ) as e on p.since_enrollment
+  ) as e on true
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 
@@ -21268,11 +21416,16 @@ $$;
 comment on function dripdrop._unsubscribe_links(uuid[]) is
   'Where the recipients of messages unsubscribe, by step, for the steps that carry a link.';
 
--- An execution that somebody was written to. Its link may come back years later, so that nothing is
--- asked of its state.
+-- A message that somebody was written to. Its link may come back years later, so that nothing is
+-- asked of its state; and where it is gone, what stands in the link is enough.
 --
--- raises  ZD106 unknown execution, or one that has not gone to anybody
-create or replace function dripdrop._addressed_execution(tenant_key text, execution_id uuid)
+-- raises  ZD106 unknown execution, or one that has not gone to anybody, ZD202 unknown channel
+create or replace function dripdrop._addressed_execution(
+  tenant_key text,
+  execution_id uuid,
+  channel text,
+  recipient text
+)
 returns dripdrop.step_executions
 language plpgsql
 stable
@@ -21284,9 +21437,15 @@ begin
   select x.* into v_execution
   from dripdrop.step_executions as x
   where x.id = _addressed_execution.execution_id
-    and x.tenant_key is not distinct from _addressed_execution.tenant_key
-    and x.recipient is not null;
-  if not found then
+    and x.tenant_key is not distinct from _addressed_execution.tenant_key;
+  if recipient is not null then
+    perform dripdrop._check_channel(channel);
+    v_execution.id := execution_id;
+    v_execution.tenant_key := tenant_key;
+    v_execution.channel := channel;
+    v_execution.recipient := dripdrop._normalized(channel, recipient);
+  end if;
+  if v_execution.recipient is null then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106',
       hint = 'Ids are looked up within the tenant that is named first, among what has a recipient.';
@@ -21295,8 +21454,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._addressed_execution(text, uuid) is
-  'An execution of the tenant that has a recipient, or ZD106.';
+comment on function dripdrop._addressed_execution(text, uuid, text, text) is
+  'An execution of the tenant, with the address that is named or else its own, or ZD106.';
 
 -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
 --
@@ -21364,6 +21523,7 @@ begin
           _log_unsubscribe.at as inserted_at,
           nextval('dripdrop.calls') as call_number
         from unnest(topics) as o (topic)
+        where enrollment.id is not null
         order by o.topic
       ) as v
     ),
@@ -21441,7 +21601,7 @@ begin
     'unsubscribed', _unsubscribe.source
   )
   from unnest(topics) as o (topic)
-  where o.topic is not null;
+  where o.topic is not null and v_enrollment.id is not null;
 end
 $$;
 
@@ -21450,7 +21610,8 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
   'what follows.';
 
 -- What the link in a message does. The address is the one the message went to, whatever the
--- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
+-- subscriber's data says by now, and whatever was deleted. Of a topic that is gone nobody can leave
+-- but by leaving it all.
 --
 -- locks   the subscriber's enrolments, then their executions, then the suppression and the
 --         subscription; with the commit the slots of both
@@ -21460,7 +21621,10 @@ create or replace function dripdrop.unsubscribe(
   execution_id uuid,
   topic text default null,
   source text default 'one_click',
-  everything boolean default false
+  everything boolean default false,
+  channel text default null,
+  recipient text default null,
+  about text default null
 )
 returns dripdrop.suppressions
 language plpgsql
@@ -21468,7 +21632,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(
+    tenant_key, execution_id, channel, recipient
+  );
   v_topic text;
   v_suppression dripdrop.suppressions;
 begin
@@ -21477,10 +21643,9 @@ begin
       unsubscribe.topic,
       (
         select t.key
-        from dripdrop.steps as s
-        join dripdrop.topics as t
-          on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
-        where s.id = v_execution.step_id
+        from dripdrop.topics as t
+        where t.key = dripdrop._topic_of(v_execution.step_id, unsubscribe.about)
+          and t.tenant_key is not distinct from v_execution.tenant_key
       )
     );
   end if;
@@ -21490,17 +21655,39 @@ begin
 end
 $$;
 
-comment on function dripdrop.unsubscribe(text, uuid, text, text, boolean) is
+comment on function dripdrop.unsubscribe(
+  text, uuid, text, text, boolean, text, text, text
+) is
   'Unsubscribes the address that a message went to: from the topic that is named, else from that '
   'of its step, else from the channel, which also ends the enrolment; everything: from the '
-  'channel, whatever the topic. Returns the suppression.';
+  'channel, whatever the topic. channel, recipient and about, the topic: what the link says of the '
+  'message, which may be gone. Returns the suppression.';
 
--- raises  ZD106 unknown execution
+create or replace function dripdrop._topic_of(step_id uuid, about text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (select s.config ->> 'topic' from dripdrop.steps as s where s.id = _topic_of.step_id),
+    case
+      when not exists (select from dripdrop.steps as s where s.id = _topic_of.step_id)
+      then _topic_of.about
+    end
+  )
+$$;
+
+comment on function dripdrop._topic_of(uuid, text) is
+  'The topic of a step; where that is gone, what is said of it.';
+
+-- raises  ZD106 unknown execution, ZD202 unknown channel
 create or replace function dripdrop.subscription_page(
   tenant_key text,
   execution_id uuid,
-  out channel text,
-  out recipient text,
+  inout channel text default null,
+  inout recipient text default null,
+  about text default null,
   out suppressed boolean,
   out topic text,
   out topics jsonb
@@ -21511,7 +21698,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(
+    tenant_key, execution_id, channel, recipient
+  );
   v_now timestamptz := dripdrop._now();
 begin
   channel := v_execution.channel;
@@ -21521,9 +21710,7 @@ begin
       v_execution.tenant_key, v_execution.channel, v_execution.recipient, null, v_now
     )
   );
-  select s.config ->> 'topic' into topic
-  from dripdrop.steps as s
-  where s.id = v_execution.step_id;
+  topic := dripdrop._topic_of(v_execution.step_id, about);
   select coalesce(
     jsonb_agg(
       jsonb_build_object(
@@ -21541,17 +21728,17 @@ begin
     '[]'
   )
   into topics
-  from dripdrop.enrollments as e
-  join dripdrop.topics as t on t.tenant_key is not distinct from e.tenant_key
+  from dripdrop.topics as t
+  left join dripdrop.enrollments as e on e.id = v_execution.enrollment_id
   left join dripdrop.subscriptions as b
     on b.topic_id = t.id
     and b.subscriber_id = e.subscriber_id
     and b.subscriber_type = e.subscriber_type
-  where e.id = v_execution.enrollment_id;
+  where t.tenant_key is not distinct from v_execution.tenant_key;
 end
 $$;
 
-comment on function dripdrop.subscription_page(text, uuid) is
+comment on function dripdrop.subscription_page(text, uuid, text, text, text) is
   'What the page behind a message''s link shows: the address it went to, whether that is '
   'suppressed for the channel, the topic of its step, and the tenant''s topics as {key, name, '
   'description, subscribed}.';
@@ -21580,7 +21767,8 @@ begin
     (execution).tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'subscribed', _join_again.source
   )
-  from unnest(topics) as o (topic);
+  from unnest(topics) as o (topic)
+  where v_enrollment.id is not null;
   foreach v_topic in array array(
     select p.topic
     from dripdrop.suppressions as p
@@ -21620,7 +21808,9 @@ create or replace function dripdrop.update_subscriptions(
   tenant_key text,
   execution_id uuid,
   topics jsonb,
-  source text default 'page'
+  source text default 'page',
+  channel text default null,
+  recipient text default null
 )
 returns void
 language plpgsql
@@ -21633,7 +21823,7 @@ declare
   v_joined text[];
 begin
   perform dripdrop._check_json(topics, 'topics');
-  v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution := dripdrop._addressed_execution(tenant_key, execution_id, channel, recipient);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then
@@ -21646,7 +21836,7 @@ begin
   into v_left, v_joined
   from jsonb_each(topics) as w
   left join jsonb_to_recordset(
-    (dripdrop.subscription_page(tenant_key, execution_id)).topics
+    (dripdrop.subscription_page(tenant_key, execution_id, channel, recipient)).topics
   ) as now (key text, subscribed boolean)
     on now.key = w.key
   where now.subscribed is distinct from w.value::boolean;
@@ -21658,9 +21848,10 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
+comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text, text, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
-  'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
+  'false}. To subscribe lifts what unsubscribing suppressed, and nothing else. channel and '
+  'recipient: where the message went, which may be gone.';
 
 -- plpgsql/people/erase.sql
 
@@ -25713,7 +25904,17 @@ begin
       select from dripdrop.topics as t
       where t.key = step.config ->> 'topic'
         and t.tenant_key is not distinct from step.tenant_key
-    );
+    )
+  union all
+  select
+    'no_unsubscribe_url',
+    'the template names unsubscribe_url, and update_tenant_settings() was told none'
+  from dripdrop.channels as c
+  where c.channel = step.channel
+    and step.active
+    and dripdrop._carries_unsubscribe(c.unsubscribe, step.config)
+    and strpos(step.template_content::text, 'unsubscribe_url') > 0
+    and dripdrop._unsubscribe_link(step.tenant_key) is null;
 end
 $$;
 
@@ -26102,8 +26303,8 @@ $$;
 
 comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
--- A message that waits is judged as of the time it waits for, unless that is a timeout. What is due
--- is yet to ask its limits.
+-- A message that waits is judged as of the time it waits for, unless that is a timeout, or only the
+-- day on which it is looked at again all the same. What is due is yet to ask its limits.
 create or replace function dripdrop._explain_gates(
   execution dripdrop.step_executions,
   at timestamptz
@@ -26115,10 +26316,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_as_of timestamptz := greatest(
-    _explain_gates.at, case when execution.awaited_event is null then execution.due_at end
+    _explain_gates.at,
+    case
+      when execution.awaited_event is null and execution.waits_for is distinct from 'rival'
+      then execution.due_at
+    end
   );
   v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
+  v_untaken_since timestamptz := dripdrop._untaken_since(execution, _explain_gates.at);
 begin
+  if v_decision.action = 'defer' then
+    -- Whoever defers without an end names none.
+    v_decision.until := (
+      select a.until
+      from dripdrop._gates(array[execution.id], v_as_of, 'explain') as a
+      where a.gate = v_decision.gate
+    );
+  end if;
   if execution.due_at <= _explain_gates.at and execution.waits_for is distinct from 'limit' then
     v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
@@ -26130,16 +26344,31 @@ begin
     v_as_of,
     g.place,
     g.gate,
-    g.action is null and put_off.gate is null,
-    case when g.action is not null then g.reason else put_off.reason end,
-    case when g.action is not null then g.detail else put_off.detail end,
+    case
+      when g.gate = 'daemon' then v_untaken_since is null
+      when g.gate = 'exit' and g.action is null and trouble.reason is not null then null
+      else g.action is null and put_off.gate is null
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null then 'not_taken_up'
+      when g.action is not null then g.reason
+      when g.gate = 'exit' then trouble.reason
+      else put_off.reason
+    end,
+    case
+      when g.gate = 'daemon' and v_untaken_since is not null
+      then dripdrop._describe_absence(v_untaken_since)
+      when g.action is not null then g.detail
+      when g.gate = 'exit' then trouble.detail
+      else put_off.detail
+    end,
     case
       when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
       when g.action is not null then g.until
       when put_off.gate is not null then v_as_of
     end,
     next.action,
-    next.at
+    case when v_untaken_since is null then next.at end
   from (
     select
       a.place,
@@ -26155,6 +26384,7 @@ begin
   ) as g
   join dripdrop.steps as s on s.id = execution.step_id
   cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
+  left join dripdrop._rule_trouble(execution) as trouble on true
   -- The gate that put it off is why it waits, though it will be open by then.
   left join dripdrop._last_deferral(execution) as put_off
     on put_off.gate = g.gate
@@ -26166,6 +26396,79 @@ $$;
 
 comment on function dripdrop._explain_gates(dripdrop.step_executions, timestamptz) is
   'How each gate stands for a message to come, and what happens next.';
+
+-- What a daemon would have taken up long ago.
+create or replace function dripdrop._untaken_since(
+  execution dripdrop.step_executions,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when exists (
+      select from dripdrop.faults as f
+      where f.execution_id = (execution).id and f.until > _untaken_since.at
+    )
+    then null
+    when (execution).state = 'scheduled'
+      and (execution).waits_for is distinct from 'limit'
+      and (execution).due_at <= _untaken_since.at - interval '1 minute'
+    then (execution).due_at
+    when (execution).state in ('queued', 'rendered')
+      and (execution).updated_at <= _untaken_since.at - interval '15 minutes'
+    then (execution).updated_at
+  end
+$$;
+
+comment on function dripdrop._untaken_since(dripdrop.step_executions, timestamptz) is
+  'Since when a message has been due, or under way, without anybody taking it up; null if nobody '
+  'is late.';
+
+create or replace function dripdrop._describe_absence(since timestamptz)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'since %s; %s',
+    to_char(_describe_absence.since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+    coalesce(
+      to_char(
+        max(w.seen_at) at time zone 'UTC',
+        '"a worker was last seen at "YYYY-MM-DD HH24:MI:SS "UTC"'
+      ),
+      'no worker of the daemon has been seen'
+    )
+  )
+  from dripdrop.workers as w
+$$;
+
+comment on function dripdrop._describe_absence(timestamptz) is
+  'Since when nobody has taken a message up, and when a worker was last seen.';
+
+-- A goal or exit rule whose hook has failed ends nothing, and has not been asked either.
+create or replace function dripdrop._rule_trouble(execution dripdrop.step_executions)
+returns table (reason text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (execution).hooks #>> array[c.hook, 'error'], dripdrop._describe(c)
+  from dripdrop.enrollments as e
+  join dripdrop.conditions as c on c.sequence_id = e.sequence_id
+  where e.id = (execution).enrollment_id
+    and (execution).hooks #> array[c.hook, 'error'] is not null
+  order by c.outcome desc, c.position, c.id
+  limit 1
+$$;
+
+comment on function dripdrop._rule_trouble(dripdrop.step_executions) is
+  'The first goal or exit rule of a message''s sequence that could not be asked because its hook '
+  'failed, or no row.';
 
 -- A row that a stage could not deal with is looked at by none until its fault is over.
 create or replace function dripdrop._explain_next(
@@ -26193,6 +26496,7 @@ as $$
       when (decision).action in ('hold', 'wait') then (decision).until
       when (decision).action = 'ask' and (decision).waits_for = 'circuit' then (decision).until
       when (decision).action = 'ask' then as_of
+      when (decision).action = 'defer' then (decision).until
       else coalesce(case when (execution).state = 'scheduled' then (decision).until end, as_of)
     end
   from (values (1)) as one
@@ -26625,10 +26929,10 @@ begin atomic
     'circuit_open', concat_ws(': ', (fact).sender, (fact).circuit_reason), (fact).circuit_until,
     case when (fact).host is null then 'circuit' end
   union all
-  -- Shown by explain(): the next try, and the limits, which _admit() asks of a whole batch.
-  select 168, 'retry', false, null, null, null, null, null
-  union all
-  select 170, 'capacity', false, null, null, null, null, null
+  -- Shown by explain(): whether anybody takes up what is due, the next try, and the limits, which
+  -- _admit() asks of a whole batch.
+  select n.place, n.gate, false, null, null, null, null, null
+  from (values (167, 'daemon'), (168, 'retry'), (170, 'capacity')) as n (place, gate)
   union all
   select 200, 'send', false, 'send', null, null, null, null;
 end;
@@ -27283,9 +27587,9 @@ begin
       case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
       m.fields,
       dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
-      -- The time is the message's and not the claim's: rendered again, it gets the same token.
+      -- Nothing of the claim's: rendered again, it gets the same token.
       (v_links -> x.step_id::text) || jsonb_build_object(
-        'issued_at', extract(epoch from x.scheduled_for)::bigint
+        'recipient', x.recipient, 'topic', s.config ->> 'topic'
       )
     )::dripdrop._render_claim
     from unnest(messages, executions, fences) as p (message, execution, fence)
@@ -32405,6 +32709,24 @@ begin
   set hooks = dripdrop._assumed_answers(x, _deliver_ahead.hooks)
   from unnest(v_decisions) as d
   where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+  return query
+  select _deliver_ahead.at, s.key, x.channel, 'ask', said.how, null::text
+  from unnest(v_decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  cross join lateral (
+    select string_agg(
+      h.key || ': ' || case
+        when _deliver_ahead.hooks ? h.key then 'assumed'
+        when x.hooks #> array[h.key, 'value'] is not null then 'asked'
+        else coalesce(x.hooks #>> array[h.key, 'error'], 'not asked')
+      end,
+      ', ' order by h.key
+    ) as how
+    from unnest(s.hooks) as h (key)
+  ) as said
+  where d.action = 'ask'
+  order by x.id;
   perform dripdrop._make_due(
     array(
       select x.id
@@ -32557,22 +32879,26 @@ comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) i
   'The answers of an execution''s hooks in a simulation.';
 
 -- The real engine in a sub-transaction that is rolled back: no row, no message and no notification
--- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
--- first, with all its checks.
+-- stays behind. Somebody is enrolled as a new subscriber, or as one there is, or an enrolment that
+-- there is goes on; a version that is not active is activated first, with all its checks. What the
+-- functions of the application say of a real subscriber is what they would say.
 --
 -- locks   with a version as activate_sequence_version(), then as enroll(), then as tick(); until it
 --         returns
--- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
---         activate_sequence_version() raise
+-- raises  ZD103 unknown version, ZD105 unknown enrolment, ZD201 bad argument, and what enroll(),
+--         track_event() and activate_sequence_version() raise
 create or replace function dripdrop.simulate(
   tenant_key text,
-  sequence text,
-  data jsonb,
+  sequence text default null,
+  data jsonb default null,
   horizon interval default '30 days',
   events jsonb default '[]',
   hooks jsonb default '{}',
   version int default null,
-  start_at timestamptz default null
+  start_at timestamptz default null,
+  enrollment_id uuid default null,
+  subscriber_id text default null,
+  subscriber_type text default 'User'
 )
 returns table (
   at timestamptz,
@@ -32595,6 +32921,7 @@ begin
   perform dripdrop._check_time(start_at, 'start_at');
   perform dripdrop._check_horizon(horizon);
   perform dripdrop._check_assumptions(events, hooks);
+  perform dripdrop._check_who(sequence, data, version, enrollment_id, subscriber_id);
   begin
     perform set_config('dripdrop.now', v_start::text, true);
     if simulate.version is not null then
@@ -32602,9 +32929,18 @@ begin
         simulate.tenant_key, simulate.sequence, simulate.version
       );
     end if;
-    v_enrollment := dripdrop.enroll(
-      simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
-    );
+    v_enrollment := case
+      when enrollment_id is not null
+      then dripdrop._resume_ahead(tenant_key, enrollment_id, data, v_start)
+      when subscriber_id is not null
+      then dripdrop._enroll_ahead(
+        tenant_key, sequence, subscriber_type, subscriber_id, data, v_start
+      )
+      else dripdrop.enroll(
+        simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text,
+        simulate.data
+      )
+    end;
     select jsonb_agg(to_jsonb(r)) into v_rows
     from dripdrop._run_ahead(
       array[v_enrollment.id],
@@ -32612,7 +32948,8 @@ begin
       null,
       dripdrop._assumed_events(simulate.events, v_enrollment, v_start),
       simulate.hooks
-    ) as r;
+    ) as r
+    where r.action <> 'ask' or num_nonnulls(simulate.enrollment_id, simulate.subscriber_id) > 0;
     raise sqlstate 'ZX000';
   exception
     when sqlstate 'ZX000' then
@@ -32623,11 +32960,117 @@ end
 $$;
 
 comment on function dripdrop.simulate(
-  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz
+  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz, uuid, text, text
 ) is
   'What would happen to a subscriber with this data, by the code that would do it: one row per '
   'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
-  'by key. Leaves nothing behind.';
+  'by key. enrollment_id: how an enrolment goes on, with data on top of its own; subscriber_id: '
+  'how one of the sequence would, with the data of their last enrolment unless some is given. Then '
+  'SQL functions are asked about them, and action ask says of each hook whether it was asked or '
+  'assumed. Leaves nothing behind.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_who(
+  sequence text,
+  data jsonb,
+  version int,
+  enrollment_id uuid,
+  subscriber_id text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(enrollment_id, subscriber_id) = 0 and num_nonnulls(sequence, data) < 2
+    or enrollment_id is null and sequence is null
+    or enrollment_id is not null and num_nonnulls(subscriber_id, sequence, version) > 0
+  then
+    raise exception 'it is not said who is simulated' using
+      errcode = 'ZD201', column = 'sequence',
+      hint = 'Pass a sequence and data, a sequence and a subscriber_id, or an enrollment_id alone.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_who(text, jsonb, int, uuid, text) is
+  'Raises ZD201 unless it is said once who a simulation is about.';
+
+-- What is under way counts as due at once.
+--
+-- locks   the enrolment, then its executions
+-- raises  ZD105
+create or replace function dripdrop._resume_ahead(
+  tenant_key text,
+  enrollment_id uuid,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  perform dripdrop._recall_ahead(array[v_enrollment.id], at);
+  if data is not null then
+    update dripdrop.enrollments as e
+    set data = e.data || _resume_ahead.data
+    where e.id = v_enrollment.id
+    returning e.* into v_enrollment;
+  end if;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop._resume_ahead(text, uuid, jsonb, timestamptz) is
+  'An enrolment that a simulation goes on with.';
+
+-- Who is on the way already goes on.
+--
+-- locks   as enroll()
+-- raises  as enroll(); ZD201 there is no data
+create or replace function dripdrop._enroll_ahead(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  data jsonb,
+  at timestamptz
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_data jsonb := coalesce(
+    data,
+    (
+      select (e.enrollment).data
+      from dripdrop._enrollments_of(
+        _enroll_ahead.subscriber_type, _enroll_ahead.subscriber_id
+      ) as e
+      where e.tenant_key is not distinct from _enroll_ahead.tenant_key
+      order by e.started_at desc, e.id desc
+      limit 1
+    )
+  );
+  v_enrollment dripdrop.enrollments;
+begin
+  if v_data is null then
+    raise exception 'nothing is known of % %',
+      subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD201', column = 'data', hint = 'Pass the data they would be enrolled with.';
+  end if;
+  v_enrollment := dripdrop.enroll(tenant_key, sequence, subscriber_type, subscriber_id, v_data);
+  return dripdrop._resume_ahead(tenant_key, v_enrollment.id, data, at);
+end
+$$;
+
+comment on function dripdrop._enroll_ahead(text, text, text, text, jsonb, timestamptz) is
+  'A subscriber who would be enrolled, or is, with their own data unless some is given.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_horizon(horizon interval)
@@ -32745,15 +33188,17 @@ $$;
 comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timestamptz) is
   'The events of a simulation as they are tracked, in order.';
 
--- In portions, so that nobody waits long for the enrolments that are being thought about.
+-- In portions, so that nobody waits long for the enrolments that are being thought about; where a
+-- limit is shared, all of them together, for what one takes of it the others have not.
 --
--- locks   up to 500 enrolments at a time and their executions, skipping what is locked; then the
---         counters of limits
--- raises  ZD101 unknown sequence, ZD201 bad argument
+-- locks   up to 500 enrolments at a time, or all of them, and their executions, skipping what is
+--         locked; then the counters of limits
+-- raises  ZD101 unknown sequence, ZD201 bad argument, ZD204 unknown time zone
 create or replace function dripdrop.forecast(
   tenant_key text,
   sequence text,
-  horizon interval default '30 days'
+  horizon interval default '30 days',
+  time_zone text default 'UTC'
 )
 returns table (day date, step_key text, channel text, messages bigint)
 language plpgsql
@@ -32765,9 +33210,11 @@ declare
   v_sequence uuid;
   v_portion uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_size int;
   v_rows jsonb := jsonb '[]';
 begin
   perform dripdrop._check_horizon(horizon);
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
@@ -32775,6 +33222,7 @@ begin
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
+  v_size := case when not dripdrop._shares_limits(v_sequence, v_start) then 500 end;
 
   loop
     v_portion := array(
@@ -32782,11 +33230,12 @@ begin
       from dripdrop.enrollments as e
       where e.sequence_id = v_sequence and e.state = 'active' and e.id > v_last
       order by e.id
-      limit 500
+      limit v_size
     );
     exit when cardinality(v_portion) = 0;
     v_last := v_portion[cardinality(v_portion)];
-    v_rows := v_rows || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon);
+    v_rows := v_rows
+      || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon, time_zone);
   end loop;
 
   return query
@@ -32797,37 +33246,53 @@ begin
 end
 $$;
 
-comment on function dripdrop.forecast(text, text, interval) is
-  'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
-  'nothing more happened. The clock goes by the hour.';
+comment on function dripdrop.forecast(text, text, interval, text) is
+  'How many messages the active enrolments of a sequence would be sent, by day of a time zone and '
+  'step, if nothing more happened. The clock goes by the hour.';
 
--- What is under way counts as due at once. Nothing stays behind.
---
--- locks   the enrolments and their executions, skipping what is locked; until it returns
-create or replace function dripdrop._forecast_portion(
-  enrollments uuid[],
-  at timestamptz,
-  until timestamptz
-)
-returns jsonb
+create or replace function dripdrop._shares_limits(sequence_id uuid, at timestamptz)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from dripdrop._step_facts(
+      array(
+        select s.id
+        from dripdrop.steps as s
+        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+        where v.sequence_id = _shares_limits.sequence_id and v.state <> 'draft'
+      ),
+      _shares_limits.at,
+      true
+    ) as f
+    where f.limited
+  )
+$$;
+
+comment on function dripdrop._shares_limits(uuid, timestamptz) is
+  'Whether messages of a sequence may be subject to a limit.';
+
+-- locks   the enrolments and their executions, skipping what is locked
+create or replace function dripdrop._recall_ahead(enrollments uuid[], at timestamptz)
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_under_way uuid[];
-  v_counts jsonb;
-begin
-  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
-  v_under_way := array(
+  v_under_way uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.enrollment_id = any (enrollments) and x.state in ('queued', 'rendered', 'sending')
     for no key update of e, x skip locked
   );
+begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      due_at = _forecast_portion.at,
+      due_at = _recall_ahead.at,
       payload = null,
       lease_until = null
   where x.id = any (v_under_way);
@@ -32837,11 +33302,37 @@ begin
       from dripdrop.step_executions as x
       where x.enrollment_id = any (enrollments) and x.ended_at is null
     ),
-    _forecast_portion.at
+    _recall_ahead.at
   );
+end
+$$;
+
+comment on function dripdrop._recall_ahead(uuid[], timestamptz) is
+  'Takes what is under way as due now, in a simulation, and servers as back when they are tried.';
+
+-- What is under way counts as due at once. Nothing stays behind.
+--
+-- locks   the enrolments and their executions, skipping what is locked; until it returns
+create or replace function dripdrop._forecast_portion(
+  enrollments uuid[],
+  at timestamptz,
+  until timestamptz,
+  time_zone text
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counts jsonb;
+begin
+  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
+  perform dripdrop._recall_ahead(enrollments, at);
   select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
   from (
-    select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+    select
+      (r.at at time zone _forecast_portion.time_zone)::date as day, r.step_key, r.channel,
+      count(*) as messages
     from dripdrop._run_ahead(enrollments, _forecast_portion.until, interval '1 hour') as r
     where r.action = 'send'
     group by 1, 2, 3
@@ -32853,8 +33344,8 @@ exception
 end
 $$;
 
-comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz) is
-  'How many messages some enrolments would be sent, by day (UTC) and step.';
+comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz, text) is
+  'How many messages some enrolments would be sent, by day and step.';
 
 -- plpgsql/tenants/settings.sql
 
@@ -33141,11 +33632,13 @@ begin
 
   begin
     return query select p.* from dripdrop._circuit_problems(v_now) as p;
+    return query select p.* from dripdrop._stop_problems() as p;
     return query select p.* from dripdrop._held_problems() as p;
     return query select p.* from dripdrop._fault_problems(v_now) as p;
     return query select p.* from dripdrop._overdue_problems(v_now) as p;
     return query select p.* from dripdrop._unserved_problems(v_now) as p;
     return query select p.* from dripdrop._retry_problems(v_now) as p;
+    return query select p.* from dripdrop._journey_problems(v_now) as p;
   exception
     when others or assert_failure then
       return query
@@ -33471,6 +33964,210 @@ comment on function dripdrop.stop() is
   'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again '
   'after start().';
 
+-- plpgsql/operations/status.sql
+
+-- One screen of what goes on, part by part, for status(). Counts end at a hundred thousand, rates
+-- at a million, so that it may be looked at again and again.
+
+create or replace function dripdrop._status_of_workers(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'workers', w.host || ':' || w.pid, null::text,
+    (select sum(n.value::int) from jsonb_each_text(w.doing -> 'in_flight') as n)::bigint,
+    w.seen_at,
+    concat_ws(
+      '; ',
+      'version ' || w.version,
+      case when w.seen_at <= _status_of_workers.at - interval '1 minute' then 'not heard of' end,
+      (
+        select string_agg(f.key || ' fails: ' || f.value, '; ' order by f.key)
+        from jsonb_each_text(w.doing -> 'failing') as f
+      )
+    )
+  from dripdrop.workers as w
+  order by w.host, w.started_at, w.pid
+$$;
+
+comment on function dripdrop._status_of_workers(timestamptz) is
+  'The workers, for status(): number is how many messages each has in flight.';
+
+-- What waits in the line of a limit is not late.
+create or replace function dripdrop._status_of_lag(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'lag', 'due', null, count(*), min(n.due_at), null
+  from (
+    select x.due_at
+    from dripdrop.step_executions as x
+    where x.due_at <= _status_of_lag.at and x.waits_for is distinct from 'limit'
+    order by x.due_at
+    limit 100000
+  ) as n
+  union all
+  select 'lag', n.state, null, count(*), min(n.updated_at), null
+  from (
+    select x.state, x.updated_at
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
+    limit 100000
+  ) as n
+  group by n.state
+  union all
+  select 'lag', 'in line for a limit', null, count(*), min(n.scheduled_for), null
+  from (
+    select x.scheduled_for
+    from dripdrop.step_executions as x
+    where x.waits_for = 'limit'
+    limit 100000
+  ) as n
+  having count(*) > 0
+$$;
+
+comment on function dripdrop._status_of_lag(timestamptz) is
+  'What is due, under way and in line, for status(): how many, and since when the oldest.';
+
+create or replace function dripdrop._status_of_senders(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'senders', a.channel || ' ' || a.name, a.tenant_key, hour.number, a.last_send_at,
+    concat_ws(
+      '; ',
+      minute.number || ' in the last minute',
+      case when not a.active then 'switched off' end,
+      case
+        when dripdrop._is_resting(a.health_state, a.resting_until, _status_of_senders.at)
+        then concat_ws(' until ', 'rests', dripdrop._in_utc(a.resting_until))
+      end,
+      (
+        select format(
+          'away since %s (%s), %s', dripdrop._in_utc(c.started_at), c.reason,
+          dripdrop._count_behind(c.id)
+        )
+        from dripdrop.sender_states as c
+        where c.adapter_id = a.id and c.host = '' and c.ended_at is null and c.state <> 'closed'
+      )
+    )
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._sent_since(
+    a.id, _status_of_senders.at - interval '1 minute'
+  ) as minute (number)
+  cross join lateral dripdrop._sent_since(
+    a.id, _status_of_senders.at - interval '1 hour'
+  ) as hour (number)
+  order by hour.number desc, a.tenant_key nulls first, a.name
+  limit 100
+$$;
+
+comment on function dripdrop._status_of_senders(timestamptz) is
+  'The hundred busiest senders, for status(): number is what they sent in the last hour.';
+
+create or replace function dripdrop._sent_since(adapter_id uuid, since timestamptz)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from (
+    select
+    from dripdrop.step_executions as x
+    where x.adapter_id = _sent_since.adapter_id
+      and x.ended_at > _sent_since.since
+      and x.state = 'sent'
+    limit 1000000
+  ) as n
+$$;
+
+comment on function dripdrop._sent_since(uuid, timestamptz) is
+  'How many messages a sender has sent since a time, up to a million.';
+
+create or replace function dripdrop._status_of_holds(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'pauses', concat_ws(' ', p.scope, p.subject), p.tenant_key, null::bigint, p.paused_at,
+    concat_ws(': ', 'by ' || p.paused_by, p.reason)
+  from dripdrop.sending_pauses as p
+  union all
+  (
+    select 'held', concat_ws(': ', h.waits_for, h.reason), h.tenant_key, count(*),
+      min(h.reason_at), null
+    from (
+      select x.waits_for, x.reason, x.tenant_key, x.reason_at
+      from dripdrop.step_executions as x
+      where x.waits_for in ('pause', 'sender', 'rest', 'circuit', 'release')
+      limit 100000
+    ) as h
+    group by h.waits_for, h.reason, h.tenant_key
+    order by count(*) desc
+    limit 100
+  )
+  union all
+  (
+    select 'failed today', concat_ws(': ', q.key, x.reason), e.tenant_key, count(*),
+      min(e.cancelled_at), null
+    from (
+      select n.tenant_key, n.sequence_id, n.failed_execution_id, n.cancelled_at
+      from dripdrop.enrollments as n
+      where n.cancelled_at > _status_of_holds.at - interval '1 day'
+        and n.exit_reason = 'step_failed'
+      limit 100000
+    ) as e
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    left join dripdrop.step_executions as x on x.id = e.failed_execution_id
+    group by q.key, x.reason, e.tenant_key
+    order by count(*) desc
+    limit 100
+  )
+$$;
+
+comment on function dripdrop._status_of_holds(timestamptz) is
+  'Pauses, what is held, and the journeys that a failed message has ended in a day, for status().';
+
+-- raises  nothing
+create or replace function dripdrop.status()
+returns table (
+  part text,
+  name text,
+  tenant_key text,
+  number bigint,
+  since timestamptz,
+  detail text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  return query select s.* from dripdrop._status_of_workers(v_now) as s;
+  return query select s.* from dripdrop._status_of_lag(v_now) as s;
+  return query select s.* from dripdrop._status_of_senders(v_now) as s;
+  return query select s.* from dripdrop._status_of_holds(v_now) as s;
+end
+$$;
+
+comment on function dripdrop.status() is
+  'One screen of what goes on: workers (number: in flight; since: last seen), lag (since: the '
+  'oldest), senders (number: sent in the last hour; since: the last), pauses, what is held, and '
+  'journeys that failed today.';
+
 -- plpgsql/operations/troubles.sql
 
 -- What goes wrong while it runs, as startup_check() lists it. Each of these reads a small table or
@@ -33707,10 +34404,16 @@ as $$
   select
     'overdue',
     format(
-      '%s%s due since %s, and not taken up',
+      '%s%s due since %s, and not taken up; %s',
       case when count(*) > 1000 then 'more than ' end,
       dripdrop._messages(least(count(*), 1000)),
-      dripdrop._in_utc(min(n.due_at))
+      dripdrop._in_utc(min(n.due_at)),
+      coalesce(
+        'a worker was last seen at ' || dripdrop._in_utc(
+          (select max(w.seen_at) from dripdrop.workers as w)
+        ),
+        'no worker was seen for a day'
+      )
     ),
     'Start "dripdrop run"; its log says what is in the way.',
     true
@@ -33731,6 +34434,100 @@ $$;
 
 comment on function dripdrop._overdue_problems(timestamptz) is
   'What has been due for five minutes, as startup_check() lists it.';
+
+-- What somebody has stopped, and may have forgotten.
+create or replace function dripdrop._stop_problems()
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'sending_paused',
+    format(
+      '%s (tenant %s) is paused since %s by %s%s',
+      case
+        when p.subject is null then p.scope else p.scope || ' ' || dripdrop._quoted(p.subject)
+      end,
+      coalesce(p.tenant_key, case p.scope when 'everything' then 'all' else 'global' end),
+      dripdrop._in_utc(p.paused_at),
+      p.paused_by,
+      ': ' || p.reason
+    ),
+    'resume_sending() lets it go on, at no more than the senders'' limits.',
+    true
+  from dripdrop.sending_pauses as p
+  union all
+  select
+    'sender_rests',
+    format(
+      'sender %s (tenant %s) rests since %s: %s%s',
+      dripdrop._quoted(a.name), coalesce(a.tenant_key, 'global'), dripdrop._in_utc(r.started_at),
+      r.reason, ', until ' || dripdrop._in_utc(r.until)
+    ),
+    'resume_adapter() ends it.',
+    true
+  from dripdrop.channel_adapters as a
+  cross join lateral (
+    select n.started_at, n.reason, n.until
+    from dripdrop.adapter_rests as n
+    where n.adapter_id = a.id and n.ended_at is null
+    order by n.started_at desc
+    limit 1
+  ) as r
+  where a.active and dripdrop._is_resting(a.health_state, a.resting_until, dripdrop._now())
+$$;
+
+comment on function dripdrop._stop_problems() is
+  'What is paused and what rests, as startup_check() lists it.';
+
+-- A journey that ends with a message which failed is over: nobody hears of it otherwise. What
+-- bounced is the recipients' affair.
+create or replace function dripdrop._journey_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'journeys_failed',
+    format(
+      '%s of sequence %s (tenant %s) ended within a day because step %s failed: %s; for example '
+      'enrolment %s',
+      j.number || case j.number when 1 then ' journey' else ' journeys' end,
+      dripdrop._quoted(j.sequence_key), coalesce(j.tenant_key, 'global'),
+      dripdrop._quoted(j.step_key), j.reason, j.example
+    ),
+    'explain() shows why; mend that, and replay() each failed message.',
+    not j.bounced
+  from (
+    select
+      q.key as sequence_key, n.tenant_key, s.key as step_key, x.reason, r.bounced,
+      count(*) as number, (array_agg(n.id order by n.cancelled_at desc))[1] as example
+    from (
+      select e.id, e.tenant_key, e.sequence_id, e.failed_execution_id, e.cancelled_at
+      from dripdrop.enrollments as e
+      where e.cancelled_at > _journey_problems.at - interval '1 day'
+        and e.exit_reason = 'step_failed'
+      limit 10000
+    ) as n
+    join dripdrop.sequences as q on q.id = n.sequence_id
+    join dripdrop.step_executions as x on x.id = n.failed_execution_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select exists (
+        select from dripdrop.message_reports as m
+        where m.step_execution_id = x.id and m.event_type = 'bounced'
+      ) as bounced
+    ) as r
+    group by q.key, n.tenant_key, s.key, x.reason, r.bounced
+    order by number desc
+    limit 100
+  ) as j
+$$;
+
+comment on function dripdrop._journey_problems(timestamptz) is
+  'Journeys that a failed message has ended in a day, as startup_check() lists them.';
 
 -- What sends for a provider that was registered is a program of its own, which may not be running.
 create or replace function dripdrop._unserved_problems(at timestamptz)
@@ -33870,6 +34667,93 @@ $$;
 
 comment on function dripdrop._check_owners() is
   'Refuses to go on where somebody else''s code could run as the current role.';
+
+-- plpgsql/operations/workers.sql
+
+-- A worker says every few seconds that it is there, and what it does. Whoever was not heard of for
+-- a day is forgotten. Only workers write here, each its own row.
+--
+-- raises  ZD201 malformed doing, or text that is too long
+create or replace function dripdrop.note_worker(
+  worker uuid,
+  host text,
+  pid int,
+  version text,
+  doing jsonb default '{}'
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  perform dripdrop._check_text(host, 'host');
+  perform dripdrop._check_text(version, 'version');
+  perform dripdrop._check_json(doing, 'doing');
+  if worker is null or host is null or pid is null or version is null
+    or jsonb_typeof(doing) is distinct from 'object'
+  then
+    raise exception 'a worker says who it is, and what it does as an object' using
+      errcode = 'ZD201', column = 'doing',
+      hint = 'For example note_worker(gen_random_uuid(), ''web-1'', 4711, ''0.1.0'', ''{}'').';
+  end if;
+  insert into dripdrop.workers as w (id, host, pid, version, started_at, seen_at, doing)
+  values (worker, host, pid, version, v_now, v_now, doing)
+  on conflict on constraint workers_pkey do update
+  set seen_at = excluded.seen_at, doing = excluded.doing;
+  delete from dripdrop.workers as w
+  where w.id in (
+    select o.id
+    from dripdrop.workers as o
+    where o.seen_at < v_now - interval '1 day'
+    for update skip locked
+  );
+end
+$$;
+
+comment on function dripdrop.note_worker(uuid, text, int, text, jsonb) is
+  'Says that a worker is there, and what it does: {"in_flight": {channel: number}, "failing": '
+  '{stage: error}}.';
+
+-- raises  nothing
+create or replace function dripdrop.forget_worker(worker uuid)
+returns void
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.workers as w where w.id = forget_worker.worker
+$$;
+
+comment on function dripdrop.forget_worker(uuid) is 'Says that a worker has ended in order.';
+
+-- raises  nothing
+create or replace function dripdrop.list_workers()
+returns table (
+  host text,
+  pid int,
+  version text,
+  started_at timestamptz,
+  seen_at timestamptz,
+  is_there boolean,
+  doing jsonb
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    w.host, w.pid, w.version, w.started_at, w.seen_at,
+    w.seen_at > dripdrop._now() - interval '1 minute', w.doing
+  from dripdrop.workers as w
+  order by w.host, w.started_at, w.pid
+$$;
+
+comment on function dripdrop.list_workers() is
+  'The workers that were seen within a day and have not ended in order; is_there: within a minute.';
 
 -- sql/views/consent_at_send.sql
 
@@ -34326,6 +35210,18 @@ comment on column dripdrop.topics.description is 'What it is about.';
 comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
+comment on table dripdrop.workers is
+  'The workers of the daemon that run, or were not heard of again: gone when they end in order, '
+  'and a day after they were last seen.';
+comment on column dripdrop.workers.id is 'What the worker has called itself.';
+comment on column dripdrop.workers.host is 'The name of its machine.';
+comment on column dripdrop.workers.pid is 'Its process there.';
+comment on column dripdrop.workers.version is 'The version of its driver.';
+comment on column dripdrop.workers.started_at is 'When it was first seen.';
+comment on column dripdrop.workers.seen_at is
+  'When it was last seen; it says so every few seconds.';
+comment on column dripdrop.workers.doing is
+  '{"in_flight": {channel: messages claimed and not recorded}, "failing": {stage: the error}}.';
 comment on table dripdrop.consent_records is
   'Every change of a subscription, appended and never changed, but that an erased subscriber '
   'becomes a hash.';
@@ -35094,6 +35990,7 @@ declare
       "list_steps",
       "list_suppressions",
       "list_topics",
+      "list_workers",
       "migrate_enrollments",
       "migrate_preview",
       "missing_permissions",
@@ -35133,6 +36030,7 @@ declare
       "simulate",
       "skip_held",
       "startup_check",
+      "status",
       "suppress",
       "suppress_many",
       "template_variables",
@@ -35211,12 +36109,14 @@ declare
       "complete_renders",
       "complete_sends",
       "errors",
+      "forget_worker",
       "get_http_hook",
       "leased_renders",
       "missing_permissions",
       "needs_key",
       "next_due",
       "note_fault",
+      "note_worker",
       "open_transactions",
       "provider_settings",
       "providers",

@@ -934,16 +934,32 @@ class Statements(ABC, Generic[One, Many, Value]):
         topic: str | None = ...,
         source: str = ...,
         everything: bool = ...,
+        channel: str | None = ...,
+        recipient: str | None = ...,
+        about: str | None = ...,
     ) -> One:
         """Unsubscribe the address that a message went to."""
 
     @_statement
-    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
+    def subscription_page(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        channel: str | None = ...,
+        recipient: str | None = ...,
+        about: str | None = ...,
+    ) -> One:
         """Return what the page behind the link of a message shows."""
 
     @_statement
     def update_subscriptions(
-        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        topics: Json,
+        source: str = ...,
+        channel: str | None = ...,
+        recipient: str | None = ...,
     ) -> Value:
         """Subscribe and unsubscribe the recipient of a message, by topic."""
 

@@ -1,11 +1,12 @@
 """The tokens and headers by which a recipient unsubscribes (RFC 8058, RFC 2369).
 
-A token names one message: the tenant, the execution and when it was scheduled. It is encrypted and
-authenticated with AES-SIV (RFC 5297) under a key derived for this purpose, so that whoever reads
-one learns nothing from it and nobody makes one up. SIV has no nonce to repeat: what stands in for
-it is a keyed hash of the whole content. The same message therefore always gets the same token, so
-that a mail that is rendered again is the same mail, and all that equal tokens tell is that they
-are of one message.
+A token names one message, and all that is needed to unsubscribe when that is gone: the tenant, the
+execution, the channel, the address and the topic. It works for as long as its key is there. It is
+encrypted and authenticated with AES-SIV (RFC 5297) under a key derived for this purpose, so that
+whoever reads one learns nothing from it and nobody makes one up. SIV has no nonce to repeat: what
+stands in for it is a keyed hash of the whole content. The same message therefore always gets the
+same token, so that a mail that is rendered again is the same mail, and all that equal tokens tell
+is that they are of one message.
 
 Whoever only answers links needs no more than the derived keys: `web_key()` writes them down.
 """
@@ -14,11 +15,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,28 +27,32 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from dripdrop.vault import KEY_VARIABLE, Vault, VaultError
 
-MAX_AGE = timedelta(days=400)
-"""How long a token works unless somebody says otherwise: mail is read years later."""
-
 WEB_KEY_VARIABLE = "DRIPDROP_WEB_KEY"
 
 _PURPOSE = "dripdrop unsubscribe 1"
 _KEY_BYTES = 64
-_FIELDS = struct.Struct(">Q16s")  # when, in seconds since 1970; the execution; the tenant follows
 _TAG_BYTES = 16
+_UUID_BYTES = 16
+_SECOND_FORM = b"\x02"  # the first began with a time in eight bytes, of which the first is zero
+_FIRST_FORM_BYTES = 8 + _UUID_BYTES
 
 
 class InvalidToken(Exception):
-    """A token is not one of ours, was changed, or is too old."""
+    """A token is not one of ours, or was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a token says: which message of which tenant, and when it was scheduled."""
+    """What a token says: which message of which tenant, where it went and what it was about.
+
+    The first form of tokens named the message only.
+    """
 
     tenant_key: str | None
     execution_id: UUID
-    issued_at: datetime
+    channel: str | None = None
+    recipient: str | None = None
+    topic: str | None = None
 
 
 class Tokens:
@@ -75,24 +79,27 @@ class Tokens:
 
     def write(self, ticket: Ticket) -> str:
         """Return the token of a message, safe in a URL."""
-        plaintext = _FIELDS.pack(int(ticket.issued_at.timestamp()), ticket.execution_id.bytes)
-        plaintext += (ticket.tenant_key or "").encode()  # no tenant key is empty
+        fields = (ticket.tenant_key, ticket.channel, ticket.recipient, ticket.topic)
+        plaintext = b"".join(
+            (
+                _SECOND_FORM,
+                ticket.execution_id.bytes,
+                json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(),
+            )
+        )
         sealed = self._ciphers[0].encrypt(plaintext, None)
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
-    def read(self, token: str, now: datetime, max_age: timedelta = MAX_AGE) -> Ticket:
+    def read(self, token: str) -> Ticket:
         """Return what a token says, or raise `InvalidToken`, whatever is wrong with it."""
-        ticket = _unpacked(self._opened(token))
-        if now - ticket.issued_at > max_age:
-            raise InvalidToken
-        return ticket
+        return _unpacked(self._opened(token))
 
     def _opened(self, token: str) -> bytes:
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise InvalidToken from None
-        if len(sealed) < _TAG_BYTES + _FIELDS.size:
+        if len(sealed) < _TAG_BYTES + 1 + _UUID_BYTES:
             raise InvalidToken
         for cipher in self._ciphers:
             try:
@@ -131,8 +138,15 @@ class Link:
 
 def link_of(tokens: Tokens, claim: Any) -> Link:
     """Return the link of a message that `claim_renders()` says carries one."""
-    issued_at = datetime.fromtimestamp(claim.unsubscribe["issued_at"], UTC)
-    token = tokens.write(Ticket(claim.tenant_key, claim.execution_id, issued_at))
+    token = tokens.write(
+        Ticket(
+            claim.tenant_key,
+            claim.execution_id,
+            claim.channel,
+            claim.unsubscribe["recipient"],
+            claim.unsubscribe["topic"],
+        )
+    )
     return Link(f"{claim.unsubscribe['url']}/u/{token}", claim.unsubscribe["mailto"])
 
 
@@ -157,9 +171,8 @@ def _decoded(text: str) -> bytes:
 
 
 def _unpacked(plaintext: bytes) -> Ticket:
-    seconds, execution = _FIELDS.unpack_from(plaintext)
-    return Ticket(
-        tenant_key=plaintext[_FIELDS.size :].decode() or None,
-        execution_id=UUID(bytes=execution),
-        issued_at=datetime.fromtimestamp(seconds, UTC),
-    )
+    if plaintext[:1] != _SECOND_FORM:
+        execution = plaintext[8:_FIRST_FORM_BYTES]
+        return Ticket(plaintext[_FIRST_FORM_BYTES:].decode() or None, UUID(bytes=execution))
+    tenant_key, *whither = json.loads(plaintext[1 + _UUID_BYTES :])
+    return Ticket(tenant_key, UUID(bytes=plaintext[1 : 1 + _UUID_BYTES]), *whither)

@@ -226,7 +226,17 @@ begin
       select from dripdrop.topics as t
       where t.key = step.config ->> 'topic'
         and t.tenant_key is not distinct from step.tenant_key
-    );
+    )
+  union all
+  select
+    'no_unsubscribe_url',
+    'the template names unsubscribe_url, and update_tenant_settings() was told none'
+  from dripdrop.channels as c
+  where c.channel = step.channel
+    and step.active
+    and dripdrop._carries_unsubscribe(c.unsubscribe, step.config)
+    and strpos(step.template_content::text, 'unsubscribe_url') > 0
+    and dripdrop._unsubscribe_link(step.tenant_key) is null;
 end
 $$;
 

@@ -30,7 +30,8 @@ $$;
 comment on function dripdrop._event_variable(uuid) is
   'The template variable event, for an execution that an event set off.';
 
--- What templates, of messages and of hooks, may use: later ones win. Without a search_path of its
+-- What templates, of messages and of hooks, may use: later ones win, and data never stands for what
+-- the engine says. Without a search_path of its
 -- own the planner makes it part of the query that calls it.
 create or replace function dripdrop._variables(
   enrollment dripdrop.enrollments,
@@ -43,7 +44,7 @@ create or replace function dripdrop._variables(
 returns jsonb
 language sql
 stable
-return (enrollment).data
+return ((enrollment).data - '{event,unsubscribe_url}'::text[])
   || jsonb_build_object(
     'subscriber',
     (enrollment).data

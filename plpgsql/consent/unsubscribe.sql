@@ -66,11 +66,16 @@ $$;
 comment on function dripdrop._unsubscribe_links(uuid[]) is
   'Where the recipients of messages unsubscribe, by step, for the steps that carry a link.';
 
--- An execution that somebody was written to. Its link may come back years later, so that nothing is
--- asked of its state.
+-- A message that somebody was written to. Its link may come back years later, so that nothing is
+-- asked of its state; and where it is gone, what stands in the link is enough.
 --
--- raises  ZD106 unknown execution, or one that has not gone to anybody
-create or replace function dripdrop._addressed_execution(tenant_key text, execution_id uuid)
+-- raises  ZD106 unknown execution, or one that has not gone to anybody, ZD202 unknown channel
+create or replace function dripdrop._addressed_execution(
+  tenant_key text,
+  execution_id uuid,
+  channel text,
+  recipient text
+)
 returns dripdrop.step_executions
 language plpgsql
 stable
@@ -82,9 +87,15 @@ begin
   select x.* into v_execution
   from dripdrop.step_executions as x
   where x.id = _addressed_execution.execution_id
-    and x.tenant_key is not distinct from _addressed_execution.tenant_key
-    and x.recipient is not null;
-  if not found then
+    and x.tenant_key is not distinct from _addressed_execution.tenant_key;
+  if recipient is not null then
+    perform dripdrop._check_channel(channel);
+    v_execution.id := execution_id;
+    v_execution.tenant_key := tenant_key;
+    v_execution.channel := channel;
+    v_execution.recipient := dripdrop._normalized(channel, recipient);
+  end if;
+  if v_execution.recipient is null then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106',
       hint = 'Ids are looked up within the tenant that is named first, among what has a recipient.';
@@ -93,8 +104,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._addressed_execution(text, uuid) is
-  'An execution of the tenant that has a recipient, or ZD106.';
+comment on function dripdrop._addressed_execution(text, uuid, text, text) is
+  'An execution of the tenant, with the address that is named or else its own, or ZD106.';
 
 -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
 --
@@ -162,6 +173,7 @@ begin
           _log_unsubscribe.at as inserted_at,
           nextval('dripdrop.calls') as call_number
         from unnest(topics) as o (topic)
+        where enrollment.id is not null
         order by o.topic
       ) as v
     ),
@@ -239,7 +251,7 @@ begin
     'unsubscribed', _unsubscribe.source
   )
   from unnest(topics) as o (topic)
-  where o.topic is not null;
+  where o.topic is not null and v_enrollment.id is not null;
 end
 $$;
 
@@ -248,7 +260,8 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
   'what follows.';
 
 -- What the link in a message does. The address is the one the message went to, whatever the
--- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
+-- subscriber's data says by now, and whatever was deleted. Of a topic that is gone nobody can leave
+-- but by leaving it all.
 --
 -- locks   the subscriber's enrolments, then their executions, then the suppression and the
 --         subscription; with the commit the slots of both
@@ -258,7 +271,10 @@ create or replace function dripdrop.unsubscribe(
   execution_id uuid,
   topic text default null,
   source text default 'one_click',
-  everything boolean default false
+  everything boolean default false,
+  channel text default null,
+  recipient text default null,
+  about text default null
 )
 returns dripdrop.suppressions
 language plpgsql
@@ -266,7 +282,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(
+    tenant_key, execution_id, channel, recipient
+  );
   v_topic text;
   v_suppression dripdrop.suppressions;
 begin
@@ -275,10 +293,9 @@ begin
       unsubscribe.topic,
       (
         select t.key
-        from dripdrop.steps as s
-        join dripdrop.topics as t
-          on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
-        where s.id = v_execution.step_id
+        from dripdrop.topics as t
+        where t.key = dripdrop._topic_of(v_execution.step_id, unsubscribe.about)
+          and t.tenant_key is not distinct from v_execution.tenant_key
       )
     );
   end if;
@@ -288,17 +305,39 @@ begin
 end
 $$;
 
-comment on function dripdrop.unsubscribe(text, uuid, text, text, boolean) is
+comment on function dripdrop.unsubscribe(
+  text, uuid, text, text, boolean, text, text, text
+) is
   'Unsubscribes the address that a message went to: from the topic that is named, else from that '
   'of its step, else from the channel, which also ends the enrolment; everything: from the '
-  'channel, whatever the topic. Returns the suppression.';
+  'channel, whatever the topic. channel, recipient and about, the topic: what the link says of the '
+  'message, which may be gone. Returns the suppression.';
 
--- raises  ZD106 unknown execution
+create or replace function dripdrop._topic_of(step_id uuid, about text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (select s.config ->> 'topic' from dripdrop.steps as s where s.id = _topic_of.step_id),
+    case
+      when not exists (select from dripdrop.steps as s where s.id = _topic_of.step_id)
+      then _topic_of.about
+    end
+  )
+$$;
+
+comment on function dripdrop._topic_of(uuid, text) is
+  'The topic of a step; where that is gone, what is said of it.';
+
+-- raises  ZD106 unknown execution, ZD202 unknown channel
 create or replace function dripdrop.subscription_page(
   tenant_key text,
   execution_id uuid,
-  out channel text,
-  out recipient text,
+  inout channel text default null,
+  inout recipient text default null,
+  about text default null,
   out suppressed boolean,
   out topic text,
   out topics jsonb
@@ -309,7 +348,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(
+    tenant_key, execution_id, channel, recipient
+  );
   v_now timestamptz := dripdrop._now();
 begin
   channel := v_execution.channel;
@@ -319,9 +360,7 @@ begin
       v_execution.tenant_key, v_execution.channel, v_execution.recipient, null, v_now
     )
   );
-  select s.config ->> 'topic' into topic
-  from dripdrop.steps as s
-  where s.id = v_execution.step_id;
+  topic := dripdrop._topic_of(v_execution.step_id, about);
   select coalesce(
     jsonb_agg(
       jsonb_build_object(
@@ -339,17 +378,17 @@ begin
     '[]'
   )
   into topics
-  from dripdrop.enrollments as e
-  join dripdrop.topics as t on t.tenant_key is not distinct from e.tenant_key
+  from dripdrop.topics as t
+  left join dripdrop.enrollments as e on e.id = v_execution.enrollment_id
   left join dripdrop.subscriptions as b
     on b.topic_id = t.id
     and b.subscriber_id = e.subscriber_id
     and b.subscriber_type = e.subscriber_type
-  where e.id = v_execution.enrollment_id;
+  where t.tenant_key is not distinct from v_execution.tenant_key;
 end
 $$;
 
-comment on function dripdrop.subscription_page(text, uuid) is
+comment on function dripdrop.subscription_page(text, uuid, text, text, text) is
   'What the page behind a message''s link shows: the address it went to, whether that is '
   'suppressed for the channel, the topic of its step, and the tenant''s topics as {key, name, '
   'description, subscribed}.';
@@ -378,7 +417,8 @@ begin
     (execution).tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'subscribed', _join_again.source
   )
-  from unnest(topics) as o (topic);
+  from unnest(topics) as o (topic)
+  where v_enrollment.id is not null;
   foreach v_topic in array array(
     select p.topic
     from dripdrop.suppressions as p
@@ -418,7 +458,9 @@ create or replace function dripdrop.update_subscriptions(
   tenant_key text,
   execution_id uuid,
   topics jsonb,
-  source text default 'page'
+  source text default 'page',
+  channel text default null,
+  recipient text default null
 )
 returns void
 language plpgsql
@@ -431,7 +473,7 @@ declare
   v_joined text[];
 begin
   perform dripdrop._check_json(topics, 'topics');
-  v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
+  v_execution := dripdrop._addressed_execution(tenant_key, execution_id, channel, recipient);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then
@@ -444,7 +486,7 @@ begin
   into v_left, v_joined
   from jsonb_each(topics) as w
   left join jsonb_to_recordset(
-    (dripdrop.subscription_page(tenant_key, execution_id)).topics
+    (dripdrop.subscription_page(tenant_key, execution_id, channel, recipient)).topics
   ) as now (key text, subscribed boolean)
     on now.key = w.key
   where now.subscribed is distinct from w.value::boolean;
@@ -456,6 +498,7 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
+comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text, text, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
-  'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
+  'false}. To subscribe lifts what unsubscribing suppressed, and nothing else. channel and '
+  'recipient: where the message went, which may be gone.';

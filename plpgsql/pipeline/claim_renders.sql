@@ -297,9 +297,9 @@ begin
       case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
       m.fields,
       dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
-      -- The time is the message's and not the claim's: rendered again, it gets the same token.
+      -- Nothing of the claim's: rendered again, it gets the same token.
       (v_links -> x.step_id::text) || jsonb_build_object(
-        'issued_at', extract(epoch from x.scheduled_for)::bigint
+        'recipient', x.recipient, 'topic', s.config ->> 'topic'
       )
     )::dripdrop._render_claim
     from unnest(messages, executions, fences) as p (message, execution, fence)

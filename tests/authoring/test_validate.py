@@ -292,3 +292,29 @@ def test_a_refused_activation_names_all_of_it(engine: Engine) -> None:
 def test_a_document_with_a_problem_is_not_activated(engine: Engine) -> None:
     with engine.refused(InvalidVersion):
         engine.apply(TENANT, onboarding(email("one", transitions=[{"to": "one"}])))
+
+
+LINKED = {"subject": "Hello", "html": '<a href="{{ unsubscribe_url }}">Stop</a>', "text": "Hello"}
+
+
+@pytest.mark.parametrize(
+    ("config", "is_sound"),
+    [
+        ({}, False),
+        ({"unsubscribe": True, "kind": "transactional"}, False),
+        ({"kind": "transactional"}, True),
+        ({"unsubscribe": False}, True),
+    ],
+)
+def test_a_link_to_unsubscribe_needs_an_address(
+    engine: Engine, config: dict[str, Any], is_sound: bool
+) -> None:
+    version_id = draft(engine, email("welcome", template=LINKED, config=config))
+    found = problems(engine, version_id)
+    assert found == ([] if is_sound else [("no_unsubscribe_url", "welcome")])
+    if not is_sound:
+        with engine.refused(InvalidVersion):
+            engine.activate_sequence_version(TENANT, version_id)
+    engine.update_tenant_settings(None, unsubscribe_url="https://mail.acme.example")
+    assert problems(engine, version_id) == []
+    assert engine.activate_sequence_version(TENANT, version_id).state == "active"

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -18,7 +17,6 @@ import pytest
 import uvicorn
 
 from dripdrop import Vault
-from dripdrop.unsubscribe import MAX_AGE
 from dripdrop.web import app
 from dripdrop.web.server import configuration
 from tests.conftest import Clock
@@ -41,9 +39,8 @@ def open_site(dsn: str, clock: Clock) -> Iterator[Open]:
         def start(
             where: str = dsn,
             vault: Callable[[], Vault] = lambda: Vault(KEY),
-            max_age: timedelta = MAX_AGE,
         ) -> httpx.Client:
-            site = app(where, vault=vault, max_age=max_age, clock=lambda: clock.now)
+            site = app(where, vault=vault, clock=lambda: clock.now)
             port = stack.enter_context(serving(site))
             return stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}"))
 

@@ -89,7 +89,7 @@ def test_a_login_with_the_web_role_and_the_web_key_answers_a_link_that_was_sent(
     engine.join()
     engine.deliver()
     (sent,) = engine.rows("select * from dripdrop.step_executions where state = 'sent'")
-    ticket = Ticket(sent.tenant_key, sent.id, sent.scheduled_for.astimezone(UTC))
+    ticket = Ticket(sent.tenant_key, sent.id)
     url = f"http://127.0.0.1:{free_tcp_port}/u/{Tokens(Vault(KEY)).write(ticket)}"
     made = dripdrop("keygen", "--web", DRIPDROP_ENCRYPTION_KEY=KEY)
     login = f"{db.info.dbname}_web"
@@ -150,7 +150,7 @@ def test_a_schema_of_another_version_is_refused(
 def test_a_schema_that_becomes_another_versions_ends_it_with_the_next_request(
     engine: Engine, db: psycopg.Connection[Any], dsn: str, free_tcp_port: int
 ) -> None:
-    token = Tokens(Vault(KEY)).write(Ticket(TENANT, uuid4(), datetime.now(UTC)))
+    token = Tokens(Vault(KEY)).write(Ticket(TENANT, uuid4()))
     url = f"http://127.0.0.1:{free_tcp_port}/u/{token}"
     with serving(dsn, "dripdrop", "web", "--port", str(free_tcp_port)) as process:
         wait_for(lambda: answers(free_tcp_port))

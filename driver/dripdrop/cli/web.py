@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -10,16 +9,12 @@ import typer
 from dripdrop.cli.database import Dsn
 from dripdrop.process.reporting import stderr
 from dripdrop.process.settings import resolve_dsn
-from dripdrop.unsubscribe import MAX_AGE
 
 
 def web(
     dsn: Dsn = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
-    max_age: Annotated[
-        int, typer.Option(min=1, help="For how many days a link works.", metavar="DAYS")
-    ] = MAX_AGE.days,
     connections: Annotated[
         int, typer.Option(min=1, help="How many connections there may be at a time.")
     ] = 500,
@@ -40,7 +35,6 @@ def web(
             resolve_dsn(dsn),
             host=host,
             port=port,
-            max_age=timedelta(days=max_age),
             connections=connections,
             per_address=connections_per_address or None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dripdrop.process.settings import resolve_dsn
-from dripdrop.unsubscribe import MAX_AGE, Tokens
+from dripdrop.unsubscribe import Tokens
 from dripdrop.vault import Vault
 from dripdrop.web.database import Database
 from dripdrop.web.pages import STYLE_HASH
@@ -36,16 +36,14 @@ def app(
     dsn: str | None = None,
     *,
     vault: Callable[[], Vault] | None = None,
-    max_age: timedelta = MAX_AGE,
     clock: Callable[[], datetime] | None = None,
     on_other_version: Callable[[], None] | None = None,
 ) -> ASGIApp:
     """Return the application, for any ASGI server: `uvicorn --factory dripdrop.web:app`.
 
-    Without a DSN the environment's counts, and without a vault `DRIPDROP_WEB_KEY`. Tokens older
-    than `max_age` are unknown. `clock` replaces the database's clock, for demonstrations and tests.
-    Once the schema is of another version, all requests are answered with 503, and
-    `on_other_version` is called by each.
+    Without a DSN the environment's counts, and without a vault `DRIPDROP_WEB_KEY`. `clock` replaces
+    the database's clock, for demonstrations and tests. Once the schema is of another version, all
+    requests are answered with 503, and `on_other_version` is called by each.
 
     Raises:
         MissingSetting: there is no DSN.
@@ -60,7 +58,7 @@ def app(
             yield
 
     site = Starlette(
-        routes=[Unsubscribe(database, tokens, max_age).route],
+        routes=[Unsubscribe(database, tokens).route],
         exception_handlers={HTTPException: _plain},
         lifespan=lifespan,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import psycopg
 
@@ -51,10 +51,6 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._connections.aclose()
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return self._clock() if self._clock else datetime.now(UTC)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:

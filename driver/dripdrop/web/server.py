@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from datetime import timedelta
 
 import structlog
 import uvicorn
@@ -33,7 +32,6 @@ def main(
     *,
     host: str,
     port: int,
-    max_age: timedelta,
     connections: int = CONNECTIONS,
     per_address: int | None = PER_ADDRESS,
 ) -> int:
@@ -57,7 +55,7 @@ def main(
             nonlocal outdated
             server.should_exit = outdated = True
 
-        site = app(dsn, max_age=max_age, on_other_version=stop_as_outdated)
+        site = app(dsn, on_other_version=stop_as_outdated)
         server = uvicorn.Server(configuration(site, host, port, connections, per_address))
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -35,14 +34,14 @@ _FIELDS = 1000
 class Unsubscribe:
     """GET shows a page and changes nothing: mail scanners follow links. POST changes what it says.
 
-    A token that does not open, or whose message is gone, is not found, and so is any other path.
+    A token that does not open is not found, and so is one of the first form whose message is gone,
+    and any other path.
     """
 
-    def __init__(self, database: Database, tokens: Tokens, max_age: timedelta) -> None:
+    def __init__(self, database: Database, tokens: Tokens) -> None:
         """Belong to an application."""
         self._database = database
         self._tokens = tokens
-        self._max_age = max_age
         self._log = structlog.get_logger("dripdrop")
         self.route = Route("/u/{token}", self.answer, methods=_METHODS)
 
@@ -51,9 +50,7 @@ class Unsubscribe:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})
         try:
-            ticket = self._tokens.read(
-                request.path_params["token"], self._database.now(), self._max_age
-            )
+            ticket = self._tokens.read(request.path_params["token"])
         except InvalidToken:
             raise HTTPException(404) from None
         if request.method == "POST":
@@ -63,18 +60,23 @@ class Unsubscribe:
 
     async def _change(self, ticket: Ticket, form: FormData) -> Response:
         whose = (ticket.tenant_key, ticket.execution_id)
+        channel, recipient = ticket.channel, ticket.recipient
         change: Callable[[AsyncClient], Awaitable[Any]]
         if form.get("List-Unsubscribe") == "One-Click":
             what = "unsubscribed"
 
             def change(client: AsyncClient) -> Awaitable[Any]:
-                return client.unsubscribe(*whose)
+                return client.unsubscribe(
+                    *whose, channel=channel, recipient=recipient, about=ticket.topic
+                )
 
         elif form.get("action") == "everything":
             what = "unsubscribed"
 
             def change(client: AsyncClient) -> Awaitable[Any]:
-                return client.unsubscribe(*whose, source="page", everything=True)
+                return client.unsubscribe(
+                    *whose, source="page", everything=True, channel=channel, recipient=recipient
+                )
 
         elif form.get("action") == "topics":
             what = "topics_changed"
@@ -82,7 +84,9 @@ class Unsubscribe:
             topics = {str(key): key in wanted for key in form.getlist("shown")}
 
             def change(client: AsyncClient) -> Awaitable[Any]:
-                return client.update_subscriptions(*whose, topics)
+                return client.update_subscriptions(
+                    *whose, topics, channel=channel, recipient=recipient
+                )
 
         else:
             raise HTTPException(400)
@@ -121,7 +125,13 @@ class Unsubscribe:
 
 
 async def _page(client: AsyncClient, ticket: Ticket) -> Any:
-    return await client.subscription_page(ticket.tenant_key, ticket.execution_id)
+    return await client.subscription_page(
+        ticket.tenant_key,
+        ticket.execution_id,
+        channel=ticket.channel,
+        recipient=ticket.recipient,
+        about=ticket.topic,
+    )
 
 
 async def _form(request: Request) -> FormData:
