@@ -77,8 +77,8 @@ def test_what_a_message_waits_for_has_a_function_that_wakes_it() -> None:
     assert sorted([*wakers, "hook", "release"]) == sorted(re.findall(r"\w+", known))
 
 
-FOR_PEOPLE = {"operations/troubles"}
-"""Files that choose a hint by a reason."""
+FOR_PEOPLE = {"operations/troubles", "operations/status"}
+"""Files that choose a hint by a reason, or count by it."""
 
 CLOSED_LISTS = {"consent/unsubscribe"}
 """Files that compare reasons of suppressions, which a constraint lists."""

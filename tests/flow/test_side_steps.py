@@ -71,7 +71,7 @@ def test_the_path_passes_side_steps_by(engine: Engine) -> None:
 
 
 def test_an_outage_leaves_one_message_behind_not_one_per_day(engine: Engine, clock: Clock) -> None:
-    engine.author(LATER, DIGEST)
+    engine.author(LATER, DIGEST | {"config": {"kind": "transactional"}})
     sam = engine.join()
     clock.advance(days=10)
     assert len(engine.deliver()) == 1

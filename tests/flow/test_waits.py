@@ -109,7 +109,7 @@ def test_a_delay_counts_from_the_event_in_local_time(engine: Engine, clock: Cloc
 
 
 def test_a_late_report_of_an_event_is_not_due_in_the_past(engine: Engine, clock: Clock) -> None:
-    engine.author(email("thanks", timing=TWO_DAYS_LATER))
+    engine.author(email("thanks", timing=TWO_DAYS_LATER, config={"kind": "transactional"}))
     sam = engine.join()
     clock.advance(days=9)
     paid(engine, occurred_at=clock.now - timedelta(days=8))

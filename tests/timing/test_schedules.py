@@ -25,7 +25,8 @@ def test_a_first_step_is_due_when_its_schedule_next_comes(engine: Engine) -> Non
 def test_a_later_step_is_due_at_the_next_time_after_the_one_before(
     engine: Engine, clock: Clock
 ) -> None:
-    engine.author(email("welcome"), email("digest", timing=WEEKLY), email("thanks"))
+    patient = email("welcome", config={"kind": "transactional"})
+    engine.author(patient, email("digest", timing=WEEKLY), email("thanks"))
     sam = engine.join()
     clock.advance(days=10)
     engine.deliver()
@@ -35,7 +36,8 @@ def test_a_later_step_is_due_at_the_next_time_after_the_one_before(
 def test_a_step_with_a_schedule_is_sent_once_and_the_flow_goes_on(
     engine: Engine, clock: Clock
 ) -> None:
-    engine.author(email("digest", timing=WEEKLY), email("thanks"))
+    patient = email("thanks", config={"kind": "transactional"})
+    engine.author(email("digest", timing=WEEKLY), patient)
     sam = engine.join()
     for _ in range(3):
         clock.advance(days=7)
