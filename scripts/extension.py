@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 
 from scripts.changes import GENERATED, body, guard_sql
 from scripts.replaceable import code_sql
@@ -26,10 +27,15 @@ def dumped(tables: Iterable[str]) -> str:
     )
 
 
+def stored(files: list[Path]) -> list[str]:
+    """Return the names of the tables and sequences that files make."""
+    return [*defined("table", files), *defined("sequence", files)]
+
+
 def extension_sql() -> str:
     """Return what `create extension` does."""
     return "\n".join(
-        [guard_sql(), tables_sql(), code_sql(), dumped(defined("table", tables_files()))]
+        [guard_sql(), tables_sql(), code_sql(), dumped(stored(tables_files()))]
     )
 
 
@@ -52,7 +58,7 @@ def extension() -> dict[str, str]:
             names = old.tag.removeprefix("v"), (new.tag or f"v{version()}").removeprefix("v")
             ups = [script_of("deploy", change, number) for change in new.changes]
             downs = [script_of("revert", change, number) for change in reversed(new.changes)]
-            made = dumped(defined("table", ups))
+            made = dumped(stored(ups))
             scripts["dripdrop--{}--{}.sql".format(*names)] = "\n\n".join([*map(body, ups), made])
             scripts["dripdrop--{1}--{0}.sql".format(*names)] = "\n\n".join(map(body, downs))
     return {name: parsed_late(text) for name, text in scripts.items()}
