@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 772229ec85652101.
+-- Of the sources 9b536783b617ddaa.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1338,7 +1338,7 @@ as $expected$
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by text)", "bda0ad4e b9d30a1f08c40a12"],
-["function", "_gates_of(fact dripdrop._fact)", "6405547c 2a6f934139c7d9e5"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c 444d2403345f1319"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
 ["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
@@ -26862,7 +26862,7 @@ begin atomic
   union all
   select 80, 'stale', true,
     case when (fact).late > (fact).stale_after then nullif((fact).on_stale, 'send') end,
-    'stale', null, null, 'release'
+    'stale', 'late by ' || date_trunc('second', (fact).late), null, 'release'
   union all
   select 90, 'exit', true,
     coalesce((fact).exit_action, case when (fact).rules_unanswered then 'defer' end),

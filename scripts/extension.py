@@ -34,9 +34,7 @@ def stored(files: list[Path]) -> list[str]:
 
 def extension_sql() -> str:
     """Return what `create extension` does."""
-    return "\n".join(
-        [guard_sql(), tables_sql(), code_sql(), dumped(stored(tables_files()))]
-    )
+    return "\n".join([guard_sql(), tables_sql(), code_sql(), dumped(stored(tables_files()))])
 
 
 def extension() -> dict[str, str]:

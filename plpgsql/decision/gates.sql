@@ -44,7 +44,7 @@ begin atomic
   union all
   select 80, 'stale', true,
     case when (fact).late > (fact).stale_after then nullif((fact).on_stale, 'send') end,
-    'stale', null, null, 'release'
+    'stale', 'late by ' || date_trunc('second', (fact).late), null, 'release'
   union all
   select 90, 'exit', true,
     coalesce((fact).exit_action, case when (fact).rules_unanswered then 'defer' end),

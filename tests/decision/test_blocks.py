@@ -212,7 +212,7 @@ BLOCKS = {
         let_it_grow_stale,
         "stale",
         "stale",
-        None,
+        "late by 02:00:00",
         "hold",
         lift=release_sam,
         waits_for="release",

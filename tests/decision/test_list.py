@@ -52,8 +52,16 @@ CLOSED: list[tuple[str, dict[str, Any], tuple[str, str, str | None, Any]]] = [
         ("ask", "circuit_open", "away", LATER),
     ),
     ("step", {"step_active": False}, ("skip", "step_inactive", None, None)),
-    ("stale", {"stale_after": "59 min", "on_stale": "skip"}, ("skip", "stale", None, None)),
-    ("stale", {"stale_after": "59 min", "on_stale": "hold"}, ("hold", "stale", None, None)),
+    (
+        "stale",
+        {"stale_after": "59 min", "on_stale": "skip"},
+        ("skip", "stale", "late by 01:00:00", None),
+    ),
+    (
+        "stale",
+        {"stale_after": "59 min", "on_stale": "hold"},
+        ("hold", "stale", "late by 01:00:00", None),
+    ),
     (
         "exit",
         {"exit_action": "complete", "exit_reason": "goal", "exit_detail": "event bought"},
