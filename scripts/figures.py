@@ -73,8 +73,12 @@ def _where(result: dict[str, Any]) -> str:
     )
 
 
+def _count(number: float) -> str:
+    return f"{number:,.0f}".replace(",", " ")
+
+
 def _rate(number: float) -> str:
-    return f"{number:,.0f}/s".replace(",", " ")
+    return f"{_count(number)}/s"
 
 
 def _against(work: str, anchor: str, found: dict[str, Any], ours: str, other: str) -> Row:
@@ -103,10 +107,9 @@ def _deciding(found: dict[str, Any]) -> Iterator[Row]:
     for kind, work in {"plain": "tick", "policies": "tick with policies"}.items():
         ours, bare = f"{kind}_per_second", f"{kind}_update_per_second"
         yield _against(work, "bare update", found, ours, bare)
+    asleep, lines = _count(found["asleep"]), _count(found["senders_with_a_line"])
     yield Row(
-        f"idle tick, {found['asleep']:,} asleep, {found['senders_with_a_line']:,} lines".replace(
-            ",", " "
-        ),
+        f"idle tick, {asleep} asleep, {lines} lines",
         f"{found['idle_ms']:.2f} ms",
         f"a look into the index: {found['idle_look_ms']:.2f} ms",
         "",
@@ -137,9 +140,13 @@ def _long(result: dict[str, Any]) -> Iterator[Row]:
     work = f"a snapshot held for {held['seconds']:.0f} s"
     yield _against(work, "without it", held, ours, without)
     yield Row(work, "last third of it", "first third", held["last_third_to_first"])
-    messages = f"{grow['messages']:,}".replace(",", " ")
     median = f"median: {_rate(grow['median_per_second'])}"
-    yield Row(f"{messages} messages in waves", "slowest wave", median, grow["lowest_to_median"])
+    yield Row(
+        f"{_count(grow['messages'])} messages in waves",
+        "slowest wave",
+        median,
+        grow["lowest_to_median"],
+    )
 
 
 def _peers(found: dict[str, Any]) -> Iterator[Row]:
