@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 LOT = [Subscriber(str(number), json.dumps({"email": "sam@example.com"})) for number in range(3)]
 ENROLLMENTS = """
     select
-      to_jsonb(e) - '{id, started_at, inserted_at, updated_at}'::text[] as fields,
+      to_jsonb(e) - '{id, call_number, started_at, inserted_at, updated_at}'::text[] as fields,
       started_at = inserted_at and inserted_at = updated_at as at_once
     from dripdrop.enrollments as e
     order by e.subscriber_id
