@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 9b536783b617ddaa.
+-- Of the sources d5fe21b4f3165b1a.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1161,7 +1161,7 @@ as $expected$
 ["function", "_check_channel_fits(template jsonb, address_form text, recipient_key text, one_of text[], unsubscribe boolean, own_hosts boolean)", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
 ["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 3bc06bb27d3996e0"],
-["function", "_check_destination(adapter dripdrop.channel_adapters, config jsonb, credentials bytea)", "c7e35366 7d6acd46b772ab15"],
+["function", "_check_destination(adapter dripdrop.channel_adapters, config jsonb, credentials bytea)", "c7e35366 7f9f651682fc77ed"],
 ["function", "_check_document(document jsonb, kind text, path text, partial boolean)", "030ae3c9 24ad35e3eb7ec267"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
 ["function", "_check_driver()", "445be54d 0e27a44b1c1aaf5a"],
@@ -1273,6 +1273,8 @@ as $expected$
 ["function", "_describe_send_window(send_window jsonb, time_zone text)", "2fc2abe7 1eea4353a7358e2b"],
 ["function", "_digest(content text)", "5c980d68 48ad2cbd518be27f"],
 ["function", "_document_schemas(kind text)", "e55ff261 72bb5ccb3f7a1bad"],
+["function", "_draft_step(tenant_key text, step_id uuid)", "3ac75621 0ab739f2181e9121"],
+["function", "_draft_transition(tenant_key text, transition_id uuid)", "0b104f49 c352ea7209fa3c9c"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, kept uuid)", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrollments, occurred_at timestamp with time zone, at timestamp with time zone)", "8ce2b0ce ddbaff828e856565"],
 ["function", "_element_fault(subscriber jsonb)", "6e55eb76 12ce74623db5967a"],
@@ -1478,6 +1480,7 @@ as $expected$
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 a1982bb4bf5104d7"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
 ["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 ecafe723480877d5"],
+["function", "_own_condition(tenant_key text, condition_id uuid, is_rule boolean)", "ade91441 22432b8eb166dd38"],
 ["function", "_own_host(payload jsonb)", "3b4661c1 274141277fa24229"],
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
@@ -1556,6 +1559,7 @@ as $expected$
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[], at timestamp with time zone)", "2510f05d cb2be7a3de097e05"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], fences integer[], at timestamp with time zone)", "2510f05d 0304f7229f0abd30"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zone)", "edd31b57 1c4649925b69865a"],
+["function", "_replace_condition(condition_id uuid, condition jsonb)", "543333a2 79d9d583534085cc"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with time zone[], instead timestamp with time zone[])", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 38a97750a71e4f45"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time zone)", "86773dc2 4e650bab7718a466"],
@@ -1574,7 +1578,7 @@ as $expected$
 ["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], places jsonb, answered uuid[], batch_size integer, at timestamp with time zone, OUT senders jsonb, OUT tenants jsonb)", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with time zone)", "bcd4fa6a 5ce1d531eac27aa2"],
-["function", "_row_deleted()", "683259fe c1112d6c4ec09c0c"],
+["function", "_row_deleted()", "683259fe 8221dff0b731da20"],
 ["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enrollments)", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
@@ -1681,8 +1685,11 @@ as $expected$
 ["function", "_url_host(url text)", "42377b12 aba229035bede2bc"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
+["function", "_user_of_adapter(adapter dripdrop.channel_adapters)", "e8262a35 bbe2a8db479e5f17"],
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
+["function", "_user_of_http_hook(hook dripdrop.http_hooks)", "385f307f b62625b2eb2ce0ea"],
 ["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
+["function", "_user_of_topic(topic dripdrop.topics)", "51f23a7f cc02aa671cdab5dc"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
 ["function", "_value_fault(type text, choices text[], pattern text, minimum integer, maximum integer, value jsonb, OUT message text, OUT hint text, OUT errcode text)", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
@@ -1753,6 +1760,12 @@ as $expected$
 ["function", "create_step_transition(tenant_key text, sequence_version_id uuid, from_step text, to_step text, condition_mode text, priority integer, config jsonb)", "d57c1d29 8a85a542981828a6"],
 ["function", "create_topic(tenant_key text, key text, name text, description text, opt_in boolean)", "9e977107 fbd08199cd50639d"],
 ["function", "cron_next(expression text, time_zone text, after timestamp with time zone)", "c8200274 71e35c5570406b76"],
+["function", "delete_channel_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 2cfb78d8e7a2d6e8"],
+["function", "delete_condition(tenant_key text, condition_id uuid)", "0e346de2 e79b077bffb4a898"],
+["function", "delete_http_hook(tenant_key text, http_hook_id uuid)", "928ec2e9 86484a267873e113"],
+["function", "delete_step(tenant_key text, step_id uuid)", "3ac75621 c84974d135e8e21f"],
+["function", "delete_step_transition(tenant_key text, transition_id uuid)", "0b104f49 04f32f245e4c650c"],
+["function", "delete_topic(tenant_key text, key text)", "bb608b07 5e292fdd2ffc8135"],
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
@@ -1854,12 +1867,17 @@ as $expected$
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, source text, everything boolean, channel text, recipient text, about text)", "d9b160f6 9ef2cb4b6602dd06"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, removed_by text, why text, topic text)", "3f4a69ae 8680e4c33eff0ed0"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, credentials text, config jsonb, is_default boolean, active boolean)", "8ccb5b70 1d887029ccb6bdf5"],
+["function", "update_condition(tenant_key text, condition_id uuid, condition jsonb)", "320be910 477959fe1fa7b7ab"],
 ["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jsonb)", "be3bf671 92438cf5b8c52e92"],
+["function", "update_exit_rule(tenant_key text, condition_id uuid, condition jsonb)", "320be910 0ea8d78432c2ff13"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, name text, description text, method text, headers jsonb, body_template text, auth_type text, auth_config text, response_path text, response_type text, timeout_ms integer, retry_count integer, active boolean, retry_for interval, max_in_flight integer)", "0b33cee0 0403292876143563"],
+["function", "update_step(tenant_key text, step_id uuid, name text, \"position\" integer, timing jsonb, template jsonb, adapter text, config jsonb, active boolean)", "36b15fcd c04e3f5cdca61ab8"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jsonb, name text)", "49afcec3 fc8319a2d5b266cf"],
+["function", "update_step_transition(tenant_key text, transition_id uuid, to_step text, condition_mode text, priority integer)", "22a8a90a 804933d60a8a67c4"],
 ["function", "update_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible, data jsonb)", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics jsonb, source text, channel text, recipient text)", "bad050a6 97a15346fff986b9"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text)", "d23fb96f 9acfc9a6d4de192d"],
+["function", "update_topic(tenant_key text, key text, name text, description text, opt_in boolean)", "4135799b 438943f8de97ca85"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id uuid)", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
 ["grant", "dripdrop_admin on dripdrop._row_deleted()", "execute"],
@@ -1879,6 +1897,12 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.create_step_transition(text,uuid,text,text,text,integer,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.create_topic(text,text,text,text,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_channel_adapter(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_condition(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_step(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_step_transition(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.delete_topic(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_exit_rule(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_frequency_cap(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
@@ -1970,11 +1994,16 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_condition(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_exit_rule(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_step(text,uuid,text,integer,jsonb,jsonb,text,jsonb,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_step_transition(text,uuid,text,text,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_topic(text,text,text,text,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
 ["grant", "dripdrop_admin on schema dripdrop", "usage"],
@@ -10779,7 +10808,7 @@ begin
   end if;
   select s.field into v_field
   from dripdrop.provider_settings() as s
-  where s.kind = (adapter).channel || '.' || (adapter).provider
+  where s.kind = (_user_of_adapter.adapter).channel || '.' || (adapter).provider
     and s.destination
     and nullif((adapter).config -> s.field, 'null')
     is distinct from nullif(_check_destination.config -> s.field, 'null')
@@ -11037,6 +11066,91 @@ $$;
 
 comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
   'Replaces an envelope if it is still the previous one; says whether it did.';
+
+-- Whoever is pinned to it, or would be sent through it, would wait for ever.
+create or replace function dripdrop._user_of_adapter(adapter dripdrop.channel_adapters)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, dripdrop._named('step', s.key, s.tenant_key) as name
+    from dripdrop.steps as s
+    where (_user_of_adapter.adapter).id in (s.channel_adapter_id, s.adapter_override_id)
+    union all
+    select 2, dripdrop._named('sequence', q.key, q.tenant_key)
+    from dripdrop.sequences as q
+    where q.metadata -> 'channel_adapters' ->> (_user_of_adapter.adapter).channel
+      in ((_user_of_adapter.adapter).id::text, (_user_of_adapter.adapter).name)
+    union all
+    select 3, dripdrop._named('pool', p.name, p.tenant_key)
+    from dripdrop.adapter_pool_members as m
+    join dripdrop.adapter_pools as p on p.id = m.pool_id
+    where m.adapter_id = (_user_of_adapter.adapter).id
+    union all
+    (
+      select 4, 'an enrolment'
+      from dripdrop.enrollments as e
+      where e.adapter_id = (_user_of_adapter.adapter).id
+      limit 1
+    )
+    union all
+    (
+      select 5, 'a message under way'
+      from dripdrop.step_executions as x
+      where x.due_at is null
+        and x.ended_at is null
+        and x.waits_for is null
+        and x.adapter_id = (_user_of_adapter.adapter).id
+      limit 1
+    )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_adapter(dripdrop.channel_adapters) is
+  'Something that needs a sender, or null.';
+
+-- locks   the adapter
+-- raises  ZD107 unknown adapter, ZD124 it is still used
+create or replace function dripdrop.delete_channel_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+  v_user text;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where a.id = delete_channel_adapter.adapter_id
+    and a.tenant_key is not distinct from delete_channel_adapter.tenant_key
+  for update;
+  if v_adapter.id is null then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  v_user := dripdrop._user_of_adapter(v_adapter);
+  if v_user is not null then
+    raise exception 'adapter % is used by %', dripdrop._quoted(v_adapter.name), v_user using
+      errcode = 'ZD124', column = 'adapter_id',
+      hint = 'Give that another sender first, or switch this one off: '
+        'update_channel_adapter(…, active => false).';
+  end if;
+  delete from dripdrop.channel_adapters as a where a.id = v_adapter.id;
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.delete_channel_adapter(text, uuid) is
+  'Deletes a sender that nothing names and nothing is being sent through, with its limits and its '
+  'credentials, and returns it without these.';
 
 -- plpgsql/senders/channels.sql
 
@@ -15309,6 +15423,101 @@ $$;
 
 comment on function dripdrop.list_http_hooks(text, uuid) is
   'The HTTP hooks of a sequence, without credentials.';
+
+create or replace function dripdrop._user_of_http_hook(hook dripdrop.http_hooks)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 3 as place, format('step %s of version %s', dripdrop._quoted(s.key), v.version) as name
+    from dripdrop.sequence_versions as v
+    join dripdrop.steps as s on s.sequence_version_id = v.id
+    where v.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and (
+        v.state <> 'archived'
+        or exists (
+          select from dripdrop.enrollments as e
+          where e.sequence_id = v.sequence_id
+            and e.sequence_version_id = v.id
+            and e.state in ('active', 'paused')
+        )
+      )
+      and (
+        (_user_of_http_hook.hook).key = any (s.hooks)
+        or dripdrop._template_names(s.template_content, (_user_of_http_hook.hook).key)
+        or exists (
+          select from dripdrop.conditions as c
+          where c.step_id = s.id and c.hook = (_user_of_http_hook.hook).key
+        )
+      )
+    union all
+    select 2, 'a transition of version ' || v.version
+    from dripdrop.sequence_versions as v
+    join dripdrop.step_transitions as t on t.sequence_version_id = v.id
+    join dripdrop.conditions as c on c.transition_id = t.id
+    where v.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and v.state <> 'archived'
+      and c.hook = (_user_of_http_hook.hook).key
+    union all
+    -- Its hooks are those of every step, too.
+    select 1, 'an exit rule'
+    from dripdrop.conditions as c
+    where c.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and c.hook = (_user_of_http_hook.hook).key
+  ) as u
+  order by u.place, u.name
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_http_hook(dripdrop.http_hooks) is
+  'Something of its sequence that asks a hook, or null.';
+
+-- locks   the sequence
+-- raises  ZD108 unknown hook, ZD124 it is still used
+create or replace function dripdrop.delete_http_hook(tenant_key text, http_hook_id uuid)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks;
+  v_user text;
+begin
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select h.sequence_id
+    from dripdrop.http_hooks as h
+    where h.id = delete_http_hook.http_hook_id
+      and h.tenant_key is not distinct from delete_http_hook.tenant_key
+  )
+  for no key update;
+  select h.* into v_hook
+  from dripdrop.http_hooks as h
+  where h.id = delete_http_hook.http_hook_id
+    and h.tenant_key is not distinct from delete_http_hook.tenant_key;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  v_user := dripdrop._user_of_http_hook(v_hook);
+  if v_user is not null then
+    raise exception 'hook % is used by %', dripdrop._quoted(v_hook.key), v_user using
+      errcode = 'ZD124', column = 'http_hook_id',
+      hint = 'Change that first, or switch the hook off: update_http_hook(…, active => false).';
+  end if;
+  delete from dripdrop.http_hooks as h where h.id = v_hook.id;
+  v_hook.auth_config := null;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.delete_http_hook(text, uuid) is
+  'Deletes an HTTP hook that nothing of its sequence asks, with its credentials, and returns it '
+  'without these.';
 
 -- plpgsql/hooks/named.sql
 
@@ -21051,6 +21260,112 @@ comment on function dripdrop.create_topic(text, text, text, text, boolean) is
   'Adds a topic that steps name as their config''s topic. opt_in: it goes only to those who '
   'subscribed to it, else to all who have not opted out.';
 
+-- raises  ZD131 unknown topic, ZD201 bad argument
+create or replace function dripdrop.update_topic(
+  tenant_key text,
+  key text,
+  name text default null,
+  description text default null,
+  opt_in boolean default null
+)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+begin
+  perform dripdrop._check_title(name, 'name');
+  perform dripdrop._check_text(description, 'description', 10000);
+  if btrim(name) = '' then
+    raise exception 'a topic needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
+  end if;
+  update dripdrop.topics as t
+  set name = coalesce(update_topic.name, t.name),
+      description = coalesce(update_topic.description, t.description),
+      opt_in = coalesce(update_topic.opt_in, t.opt_in)
+  where t.id = dripdrop._topic_id(update_topic.tenant_key, update_topic.key)
+  returning t.* into v_topic;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.update_topic(text, text, text, text, boolean) is
+  'Changes what a topic is called or whether one must subscribe to it; null leaves a value as it '
+  'is.';
+
+create or replace function dripdrop._user_of_topic(topic dripdrop.topics)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, 'step ' || dripdrop._quoted(s.key) as name
+    from dripdrop.steps as s
+    where s.config ->> 'topic' = (_user_of_topic.topic).key
+      and s.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+    union all
+    select 2, 'frequency cap ' || dripdrop._quoted(c.key)
+    from dripdrop.frequency_caps as c
+    where c.topic = (_user_of_topic.topic).key
+      and c.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+    union all
+    -- Not by whose it is.
+    (
+      select 3, 'what subscribers said'
+      from dripdrop.consent_records as r
+      where r.topic_id = (_user_of_topic.topic).id
+      limit 1
+    )
+    union all
+    (
+      select 4, 'a suppression'
+      from dripdrop.suppressions as p
+      where p.topic = (_user_of_topic.topic).key
+        and p.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+      limit 1
+    )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_topic(dripdrop.topics) is
+  'Something that needs a topic, or null.';
+
+-- raises  ZD124 it is still used, ZD131 unknown topic
+create or replace function dripdrop.delete_topic(tenant_key text, key text)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+  v_user text;
+begin
+  select t.* into v_topic
+  from dripdrop.topics as t
+  where t.id = dripdrop._topic_id(delete_topic.tenant_key, delete_topic.key)
+  for update;
+  v_user := dripdrop._user_of_topic(v_topic);
+  if v_user is not null then
+    raise exception 'topic % is used by %', dripdrop._quoted(key), v_user using
+      errcode = 'ZD124', column = 'key',
+      hint = 'Whoever has opted out of it is not to be asked again; update_topic() changes it.';
+  end if;
+  delete from dripdrop.topics as t where t.id = v_topic.id;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.delete_topic(text, text) is
+  'Deletes a topic that nothing is about and that nobody has said anything about, and returns it.';
+
 create or replace function dripdrop.list_topics(tenant_key text)
 returns setof dripdrop.topics
 language sql
@@ -22601,9 +22916,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_gone record;
+  v_tenant_key text;
+  v_subscriber_id text;
 begin
-  for v_gone in execute format(
+  for v_tenant_key, v_subscriber_id in execute format(
     'select distinct %s as tenant_key, g.%I::text as subscriber_id from gone as g
     where g.%2$I is not null order by 1, 2',
     case when tg_argv[1] = '' then format('nullif(%L, '''')', tg_argv[0])
@@ -22613,12 +22929,10 @@ begin
   )
   loop
     if tg_argv[4] = 'erase' then
-      perform dripdrop.erase_subscriber(
-        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id
-      );
+      perform dripdrop.erase_subscriber(v_tenant_key, tg_argv[3], v_subscriber_id);
     else
       perform dripdrop.unenroll_subscriber(
-        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id, 'deleted'
+        v_tenant_key, tg_argv[3], v_subscriber_id, 'deleted'
       );
     end if;
   end loop;
@@ -23888,6 +24202,361 @@ $$;
 
 comment on function dripdrop._sequence_document(dripdrop.sequences) is
   'What a document says of a sequence itself.';
+
+-- plpgsql/authoring/draft_edits.sql
+
+-- What a draft is made of can be changed and taken away, by the id it was created with. A version
+-- that is or was active stays what people were enrolled into.
+
+-- raises  ZD104 unknown step, ZD111 version not a draft
+create or replace function dripdrop._draft_step(tenant_key text, step_id uuid)
+returns dripdrop.steps
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps;
+begin
+  select s.* into v_step
+  from dripdrop.steps as s
+  where s.id = _draft_step.step_id
+    and s.tenant_key is not distinct from _draft_step.tenant_key;
+  if not found then
+    raise exception 'step "%" not found', step_id using
+      errcode = 'ZD104', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  perform dripdrop._check_draft(array[v_step.sequence_version_id]);
+  return v_step;
+end
+$$;
+
+comment on function dripdrop._draft_step(text, uuid) is 'A step of a draft of the tenant.';
+
+-- raises  ZD104 unknown step, ZD111 version not a draft, ZD113 position taken, and what
+--         _canonical_step() raises
+create or replace function dripdrop.update_step(
+  tenant_key text,
+  step_id uuid,
+  name text default null,
+  "position" int default null,
+  timing jsonb default null,
+  template jsonb default null,
+  adapter text default null,
+  config jsonb default null,
+  active boolean default null
+)
+returns dripdrop.steps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps;
+  v_document jsonb;
+begin
+  perform dripdrop._check_json(template, 'template', 262144);
+  perform dripdrop._check_json(timing, 'timing');
+  perform dripdrop._check_json(config, 'config');
+  v_step := dripdrop._draft_step(tenant_key, step_id);
+  v_document := dripdrop._canonical_step(
+    tenant_key,
+    jsonb_build_object(
+      'key', v_step.key,
+      'channel', v_step.channel,
+      'name', coalesce(update_step.name, v_step.name),
+      'position', coalesce(update_step."position", v_step.position),
+      'timing', coalesce(update_step.timing, v_step.timing),
+      'template', coalesce(update_step.template, v_step.template_content),
+      'adapter', nullif(update_step.adapter, ''),
+      'config', coalesce(update_step.config, v_step.config),
+      'active', coalesce(update_step.active, v_step.active)
+    )
+  );
+  if exists (
+    select from dripdrop.steps as s
+    where s.sequence_version_id = v_step.sequence_version_id
+      and s.position = (v_document ->> 'position')::int
+      and s.id <> v_step.id
+  ) then
+    raise exception 'the version has a step at position % already', "position" using
+      errcode = 'ZD113', column = 'position', hint = 'Positions are unique within a version.';
+  end if;
+  update dripdrop.steps as s
+  set name = v_document ->> 'name',
+      position = (v_document ->> 'position')::int,
+      timing = v_document -> 'timing',
+      template_content = v_document -> 'template',
+      channel_adapter_id = case
+        when update_step.adapter is null then s.channel_adapter_id
+        when update_step.adapter <> ''
+        then dripdrop._named_adapter(
+          v_step.tenant_key, v_step.channel, update_step.adapter, null, 'adapter'
+        )
+      end,
+      config = v_document -> 'config',
+      active = (v_document ->> 'active')::boolean,
+      updated_at = dripdrop._now()
+  where s.id = v_step.id
+  returning s.* into v_step;
+  return v_step;
+end
+$$;
+
+comment on function dripdrop.update_step(
+  text, uuid, text, int, jsonb, jsonb, text, jsonb, boolean
+) is
+  'Changes a step of a draft; null leaves a value as it is, an empty adapter leaves the choice to '
+  'the defaults. Of an active version update_step_content() changes the words.';
+
+-- raises  ZD104 unknown step, ZD111 version not a draft, ZD124 another step leads to it
+create or replace function dripdrop.delete_step(tenant_key text, step_id uuid)
+returns dripdrop.steps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps := dripdrop._draft_step(tenant_key, step_id);
+  v_user text;
+begin
+  select u.name into v_user
+  from (
+    select coalesce('step ' || dripdrop._quoted(s.key), 'the entry') as name
+    from dripdrop.step_transitions as t
+    left join dripdrop.steps as s on s.id = t.from_step_id
+    where t.to_step_id = v_step.id and t.from_step_id is distinct from v_step.id
+    union all
+    select 'the timeout of step ' || dripdrop._quoted(s.key)
+    from dripdrop.steps as s
+    where s.sequence_version_id = v_step.sequence_version_id
+      and s.timing ->> 'on_timeout' = v_step.key
+      and s.id <> v_step.id
+  ) as u
+  order by u.name
+  limit 1;
+  if v_user is not null then
+    raise exception '% leads to step %', v_user, dripdrop._quoted(v_step.key) using
+      errcode = 'ZD124', column = 'step_id',
+      hint = 'Delete or change that first: delete_step_transition(), update_step().';
+  end if;
+  delete from dripdrop.steps as s where s.id = v_step.id;
+  return v_step;
+end
+$$;
+
+comment on function dripdrop.delete_step(text, uuid) is
+  'Deletes a step of a draft with its conditions and the transitions from it, and returns it. One '
+  'that another step leads to is refused.';
+
+-- raises  ZD109 unknown transition, ZD111 version not a draft
+create or replace function dripdrop._draft_transition(tenant_key text, transition_id uuid)
+returns dripdrop.step_transitions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_transition dripdrop.step_transitions;
+begin
+  select t.* into v_transition
+  from dripdrop.step_transitions as t
+  where t.id = _draft_transition.transition_id
+    and t.tenant_key is not distinct from _draft_transition.tenant_key;
+  if not found then
+    raise exception 'transition "%" not found', transition_id using
+      errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  perform dripdrop._check_draft(array[v_transition.sequence_version_id]);
+  return v_transition;
+end
+$$;
+
+comment on function dripdrop._draft_transition(text, uuid) is
+  'A transition of a draft of the tenant.';
+
+-- raises  ZD104 no such step, ZD109 unknown transition, ZD111 version not a draft, ZD113 priority
+--         taken, ZD201 bad field
+create or replace function dripdrop.update_step_transition(
+  tenant_key text,
+  transition_id uuid,
+  to_step text default null,
+  condition_mode text default null,
+  priority int default null
+)
+returns dripdrop.step_transitions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_transition dripdrop.step_transitions := dripdrop._draft_transition(tenant_key, transition_id);
+begin
+  if condition_mode not in ('all', 'any', 'always') then
+    raise exception 'condition_mode % is unknown', dripdrop._quoted(condition_mode) using
+      errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';
+  end if;
+  update dripdrop.step_transitions as t
+  set to_step_id = case
+        when update_step_transition.to_step is null then t.to_step_id
+        else dripdrop._step_id(t.sequence_version_id, nullif(to_step, ''), 'to_step')
+      end,
+      condition_mode = coalesce(update_step_transition.condition_mode, t.condition_mode),
+      priority = coalesce(update_step_transition.priority, t.priority),
+      updated_at = dripdrop._now()
+  where t.id = v_transition.id
+  returning t.* into v_transition;
+  return v_transition;
+exception
+  when unique_violation then
+    raise exception 'there is a transition with priority % from there already', priority using
+      errcode = 'ZD113', column = 'priority', hint = 'Priorities are unique among those of a step.';
+end
+$$;
+
+comment on function dripdrop.update_step_transition(text, uuid, text, text, int) is
+  'Changes a transition of a draft; null leaves a value as it is, an empty to_step completes.';
+
+-- raises  ZD109 unknown transition, ZD111 version not a draft
+create or replace function dripdrop.delete_step_transition(tenant_key text, transition_id uuid)
+returns dripdrop.step_transitions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_transition dripdrop.step_transitions := dripdrop._draft_transition(tenant_key, transition_id);
+begin
+  delete from dripdrop.step_transitions as t where t.id = v_transition.id;
+  return v_transition;
+end
+$$;
+
+comment on function dripdrop.delete_step_transition(text, uuid) is
+  'Deletes a transition of a draft with its conditions, and returns it.';
+
+-- raises  ZD109 unknown condition
+create or replace function dripdrop._own_condition(
+  tenant_key text,
+  condition_id uuid,
+  is_rule boolean
+)
+returns dripdrop.conditions
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+begin
+  select c.* into v_condition
+  from dripdrop.conditions as c
+  where c.id = _own_condition.condition_id
+    and c.tenant_key is not distinct from _own_condition.tenant_key
+    and (c.sequence_id is not null) = is_rule;
+  if not found then
+    raise exception '% "%" not found', case when is_rule then 'exit rule' else 'condition' end,
+      condition_id using
+      errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_condition;
+end
+$$;
+
+comment on function dripdrop._own_condition(text, uuid, boolean) is
+  'A condition of a step or a transition, or an exit rule, of the tenant, or ZD109.';
+
+-- In its place, under its id.
+create or replace function dripdrop._replace_condition(condition_id uuid, condition jsonb)
+returns dripdrop.conditions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.conditions as c
+  set name = condition ->> 'name',
+      condition_type = condition ->> 'type',
+      operator = condition ->> 'operator',
+      expected_value = condition -> 'expected_value',
+      field_path = (condition ->> 'field_path')::jsonpath,
+      predicate = (condition ->> 'predicate')::jsonpath,
+      hook = condition ->> 'hook',
+      config = condition - array[
+        'type', 'name', 'operator', 'expected_value', 'field_path', 'predicate', 'hook'
+      ],
+      updated_at = dripdrop._now()
+  where c.id = _replace_condition.condition_id
+  returning c.*
+$$;
+
+comment on function dripdrop._replace_condition(uuid, jsonb) is
+  'Changes a condition to what a canonical document says.';
+
+-- raises  ZD109 unknown condition, and what _canonical_condition() raises; the trigger raises ZD111
+--         when the version is not a draft
+create or replace function dripdrop.update_condition(
+  tenant_key text,
+  condition_id uuid,
+  condition jsonb
+)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(condition, 'condition');
+  perform dripdrop._own_condition(tenant_key, condition_id, false);
+  return dripdrop._replace_condition(condition_id, dripdrop._canonical_condition(condition));
+end
+$$;
+
+comment on function dripdrop.update_condition(text, uuid, jsonb) is
+  'Replaces a condition of a step or a transition of a draft by another one, in its place.';
+
+-- raises  ZD109 unknown condition; the trigger raises ZD111 when the version is not a draft
+create or replace function dripdrop.delete_condition(tenant_key text, condition_id uuid)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions := dripdrop._own_condition(tenant_key, condition_id, false);
+begin
+  delete from dripdrop.conditions as c where c.id = v_condition.id;
+  return v_condition;
+end
+$$;
+
+comment on function dripdrop.delete_condition(text, uuid) is
+  'Deletes a condition of a step or a transition of a draft, and returns it.';
+
+-- Whoever is under way is asked the new rule from now on.
+--
+-- locks   the sequence
+-- raises  ZD109 unknown exit rule, and what _canonical_condition() raises
+create or replace function dripdrop.update_exit_rule(
+  tenant_key text,
+  condition_id uuid,
+  condition jsonb
+)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rule dripdrop.conditions;
+begin
+  perform dripdrop._check_json(condition, 'condition');
+  v_rule := dripdrop._own_condition(tenant_key, condition_id, true);
+  perform from dripdrop.sequences as q where q.id = v_rule.sequence_id for no key update;
+  v_rule := dripdrop._replace_condition(v_rule.id, dripdrop._canonical_condition(condition));
+  perform dripdrop._set_sequence_hooks(v_rule.sequence_id);
+  return v_rule;
+end
+$$;
+
+comment on function dripdrop.update_exit_rule(text, uuid, jsonb) is
+  'Replaces a goal or an exit of a sequence by another condition.';
 
 -- plpgsql/authoring/exit_rules.sql
 
@@ -35955,6 +36624,12 @@ declare
       "create_step_transition",
       "create_topic",
       "cron_next",
+      "delete_channel_adapter",
+      "delete_condition",
+      "delete_http_hook",
+      "delete_step",
+      "delete_step_transition",
+      "delete_topic",
       "drop_exit_rule",
       "drop_frequency_cap",
       "drop_hook",
@@ -36043,11 +36718,16 @@ declare
       "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
+      "update_condition",
       "update_enrollment",
+      "update_exit_rule",
       "update_http_hook",
+      "update_step",
       "update_step_content",
+      "update_step_transition",
       "update_subscriber",
       "update_tenant_settings",
+      "update_topic",
       "validate_sequence_version",
       "version"
     ],

@@ -190,6 +190,52 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Remove a goal or an exit; return what it was."""
 
     @_statement
+    def update_step(
+        self,
+        tenant_key: str | None,
+        step_id: UUID,
+        name: str | None = ...,
+        position: int | None = ...,
+        timing: Json | str | None = ...,
+        template: Json | None = ...,
+        adapter: str | None = ...,
+        config: Json | None = ...,
+        active: bool | None = ...,
+    ) -> One:
+        """Change a step of a draft; None leaves a value as it is."""
+
+    @_statement
+    def delete_step(self, tenant_key: str | None, step_id: UUID) -> One:
+        """Delete a step of a draft that no other one leads to; return it."""
+
+    @_statement
+    def update_step_transition(
+        self,
+        tenant_key: str | None,
+        transition_id: UUID,
+        to_step: str | None = ...,
+        condition_mode: str | None = ...,
+        priority: int | None = ...,
+    ) -> One:
+        """Change a transition of a draft; None leaves a value as it is."""
+
+    @_statement
+    def delete_step_transition(self, tenant_key: str | None, transition_id: UUID) -> One:
+        """Delete a transition of a draft with its conditions; return it."""
+
+    @_statement
+    def update_condition(self, tenant_key: str | None, condition_id: UUID, condition: Json) -> One:
+        """Replace a condition of a step or a transition of a draft."""
+
+    @_statement
+    def delete_condition(self, tenant_key: str | None, condition_id: UUID) -> One:
+        """Delete a condition of a step or a transition of a draft; return it."""
+
+    @_statement
+    def update_exit_rule(self, tenant_key: str | None, condition_id: UUID, condition: Json) -> One:
+        """Replace a goal or an exit of a sequence by another condition."""
+
+    @_statement
     def update_step_content(
         self,
         tenant_key: str | None,
@@ -367,6 +413,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Add a sender; credentials are the text that `dripdrop seal` prints."""
 
     @_statement
+    def delete_channel_adapter(self, tenant_key: str | None, adapter_id: UUID) -> One:
+        """Delete a sender that nothing uses; return it."""
+
+    @_statement
     def update_channel_adapter(
         self,
         tenant_key: str | None,
@@ -497,6 +547,10 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def sealed_http_hooks(self) -> Many:
         """List every sealed credential of an HTTP hook, of all tenants."""
+
+    @_statement
+    def delete_http_hook(self, tenant_key: str | None, http_hook_id: UUID) -> One:
+        """Delete an HTTP hook that nothing asks; return it."""
 
     @_statement
     def reseal_http_hook(
@@ -901,6 +955,21 @@ class Statements(ABC, Generic[One, Many, Value]):
         opt_in: bool = ...,
     ) -> One:
         """Add a topic that one can opt out of or, with `opt_in`, must opt in to."""
+
+    @_statement
+    def update_topic(
+        self,
+        tenant_key: str | None,
+        key: str,
+        name: str | None = ...,
+        description: str | None = ...,
+        opt_in: bool | None = ...,
+    ) -> One:
+        """Change a topic; None leaves a value as it is."""
+
+    @_statement
+    def delete_topic(self, tenant_key: str | None, key: str) -> One:
+        """Delete a topic that nothing uses and nobody said anything about; return it."""
 
     @_statement
     def list_topics(self, tenant_key: str | None) -> Many:

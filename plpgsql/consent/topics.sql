@@ -46,6 +46,112 @@ comment on function dripdrop.create_topic(text, text, text, text, boolean) is
   'Adds a topic that steps name as their config''s topic. opt_in: it goes only to those who '
   'subscribed to it, else to all who have not opted out.';
 
+-- raises  ZD131 unknown topic, ZD201 bad argument
+create or replace function dripdrop.update_topic(
+  tenant_key text,
+  key text,
+  name text default null,
+  description text default null,
+  opt_in boolean default null
+)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+begin
+  perform dripdrop._check_title(name, 'name');
+  perform dripdrop._check_text(description, 'description', 10000);
+  if btrim(name) = '' then
+    raise exception 'a topic needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
+  end if;
+  update dripdrop.topics as t
+  set name = coalesce(update_topic.name, t.name),
+      description = coalesce(update_topic.description, t.description),
+      opt_in = coalesce(update_topic.opt_in, t.opt_in)
+  where t.id = dripdrop._topic_id(update_topic.tenant_key, update_topic.key)
+  returning t.* into v_topic;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.update_topic(text, text, text, text, boolean) is
+  'Changes what a topic is called or whether one must subscribe to it; null leaves a value as it '
+  'is.';
+
+create or replace function dripdrop._user_of_topic(topic dripdrop.topics)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, 'step ' || dripdrop._quoted(s.key) as name
+    from dripdrop.steps as s
+    where s.config ->> 'topic' = (_user_of_topic.topic).key
+      and s.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+    union all
+    select 2, 'frequency cap ' || dripdrop._quoted(c.key)
+    from dripdrop.frequency_caps as c
+    where c.topic = (_user_of_topic.topic).key
+      and c.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+    union all
+    -- Not by whose it is.
+    (
+      select 3, 'what subscribers said'
+      from dripdrop.consent_records as r
+      where r.topic_id = (_user_of_topic.topic).id
+      limit 1
+    )
+    union all
+    (
+      select 4, 'a suppression'
+      from dripdrop.suppressions as p
+      where p.topic = (_user_of_topic.topic).key
+        and p.tenant_key is not distinct from (_user_of_topic.topic).tenant_key
+      limit 1
+    )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_topic(dripdrop.topics) is
+  'Something that needs a topic, or null.';
+
+-- raises  ZD124 it is still used, ZD131 unknown topic
+create or replace function dripdrop.delete_topic(tenant_key text, key text)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+  v_user text;
+begin
+  select t.* into v_topic
+  from dripdrop.topics as t
+  where t.id = dripdrop._topic_id(delete_topic.tenant_key, delete_topic.key)
+  for update;
+  v_user := dripdrop._user_of_topic(v_topic);
+  if v_user is not null then
+    raise exception 'topic % is used by %', dripdrop._quoted(key), v_user using
+      errcode = 'ZD124', column = 'key',
+      hint = 'Whoever has opted out of it is not to be asked again; update_topic() changes it.';
+  end if;
+  delete from dripdrop.topics as t where t.id = v_topic.id;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.delete_topic(text, text) is
+  'Deletes a topic that nothing is about and that nobody has said anything about, and returns it.';
+
 create or replace function dripdrop.list_topics(tenant_key text)
 returns setof dripdrop.topics
 language sql

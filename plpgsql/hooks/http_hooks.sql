@@ -229,3 +229,98 @@ $$;
 
 comment on function dripdrop.list_http_hooks(text, uuid) is
   'The HTTP hooks of a sequence, without credentials.';
+
+create or replace function dripdrop._user_of_http_hook(hook dripdrop.http_hooks)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 3 as place, format('step %s of version %s', dripdrop._quoted(s.key), v.version) as name
+    from dripdrop.sequence_versions as v
+    join dripdrop.steps as s on s.sequence_version_id = v.id
+    where v.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and (
+        v.state <> 'archived'
+        or exists (
+          select from dripdrop.enrollments as e
+          where e.sequence_id = v.sequence_id
+            and e.sequence_version_id = v.id
+            and e.state in ('active', 'paused')
+        )
+      )
+      and (
+        (_user_of_http_hook.hook).key = any (s.hooks)
+        or dripdrop._template_names(s.template_content, (_user_of_http_hook.hook).key)
+        or exists (
+          select from dripdrop.conditions as c
+          where c.step_id = s.id and c.hook = (_user_of_http_hook.hook).key
+        )
+      )
+    union all
+    select 2, 'a transition of version ' || v.version
+    from dripdrop.sequence_versions as v
+    join dripdrop.step_transitions as t on t.sequence_version_id = v.id
+    join dripdrop.conditions as c on c.transition_id = t.id
+    where v.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and v.state <> 'archived'
+      and c.hook = (_user_of_http_hook.hook).key
+    union all
+    -- Its hooks are those of every step, too.
+    select 1, 'an exit rule'
+    from dripdrop.conditions as c
+    where c.sequence_id = (_user_of_http_hook.hook).sequence_id
+      and c.hook = (_user_of_http_hook.hook).key
+  ) as u
+  order by u.place, u.name
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_http_hook(dripdrop.http_hooks) is
+  'Something of its sequence that asks a hook, or null.';
+
+-- locks   the sequence
+-- raises  ZD108 unknown hook, ZD124 it is still used
+create or replace function dripdrop.delete_http_hook(tenant_key text, http_hook_id uuid)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks;
+  v_user text;
+begin
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select h.sequence_id
+    from dripdrop.http_hooks as h
+    where h.id = delete_http_hook.http_hook_id
+      and h.tenant_key is not distinct from delete_http_hook.tenant_key
+  )
+  for no key update;
+  select h.* into v_hook
+  from dripdrop.http_hooks as h
+  where h.id = delete_http_hook.http_hook_id
+    and h.tenant_key is not distinct from delete_http_hook.tenant_key;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  v_user := dripdrop._user_of_http_hook(v_hook);
+  if v_user is not null then
+    raise exception 'hook % is used by %', dripdrop._quoted(v_hook.key), v_user using
+      errcode = 'ZD124', column = 'http_hook_id',
+      hint = 'Change that first, or switch the hook off: update_http_hook(…, active => false).';
+  end if;
+  delete from dripdrop.http_hooks as h where h.id = v_hook.id;
+  v_hook.auth_config := null;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.delete_http_hook(text, uuid) is
+  'Deletes an HTTP hook that nothing of its sequence asks, with its credentials, and returns it '
+  'without these.';

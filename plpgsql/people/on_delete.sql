@@ -10,9 +10,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_gone record;
+  v_tenant_key text;
+  v_subscriber_id text;
 begin
-  for v_gone in execute format(
+  for v_tenant_key, v_subscriber_id in execute format(
     'select distinct %s as tenant_key, g.%I::text as subscriber_id from gone as g
     where g.%2$I is not null order by 1, 2',
     case when tg_argv[1] = '' then format('nullif(%L, '''')', tg_argv[0])
@@ -22,12 +23,10 @@ begin
   )
   loop
     if tg_argv[4] = 'erase' then
-      perform dripdrop.erase_subscriber(
-        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id
-      );
+      perform dripdrop.erase_subscriber(v_tenant_key, tg_argv[3], v_subscriber_id);
     else
       perform dripdrop.unenroll_subscriber(
-        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id, 'deleted'
+        v_tenant_key, tg_argv[3], v_subscriber_id, 'deleted'
       );
     end if;
   end loop;

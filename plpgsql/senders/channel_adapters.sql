@@ -125,7 +125,7 @@ begin
   end if;
   select s.field into v_field
   from dripdrop.provider_settings() as s
-  where s.kind = (adapter).channel || '.' || (adapter).provider
+  where s.kind = (_user_of_adapter.adapter).channel || '.' || (adapter).provider
     and s.destination
     and nullif((adapter).config -> s.field, 'null')
     is distinct from nullif(_check_destination.config -> s.field, 'null')
@@ -383,3 +383,88 @@ $$;
 
 comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
   'Replaces an envelope if it is still the previous one; says whether it did.';
+
+-- Whoever is pinned to it, or would be sent through it, would wait for ever.
+create or replace function dripdrop._user_of_adapter(adapter dripdrop.channel_adapters)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, dripdrop._named('step', s.key, s.tenant_key) as name
+    from dripdrop.steps as s
+    where (_user_of_adapter.adapter).id in (s.channel_adapter_id, s.adapter_override_id)
+    union all
+    select 2, dripdrop._named('sequence', q.key, q.tenant_key)
+    from dripdrop.sequences as q
+    where q.metadata -> 'channel_adapters' ->> (_user_of_adapter.adapter).channel
+      in ((_user_of_adapter.adapter).id::text, (_user_of_adapter.adapter).name)
+    union all
+    select 3, dripdrop._named('pool', p.name, p.tenant_key)
+    from dripdrop.adapter_pool_members as m
+    join dripdrop.adapter_pools as p on p.id = m.pool_id
+    where m.adapter_id = (_user_of_adapter.adapter).id
+    union all
+    (
+      select 4, 'an enrolment'
+      from dripdrop.enrollments as e
+      where e.adapter_id = (_user_of_adapter.adapter).id
+      limit 1
+    )
+    union all
+    (
+      select 5, 'a message under way'
+      from dripdrop.step_executions as x
+      where x.due_at is null
+        and x.ended_at is null
+        and x.waits_for is null
+        and x.adapter_id = (_user_of_adapter.adapter).id
+      limit 1
+    )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_adapter(dripdrop.channel_adapters) is
+  'Something that needs a sender, or null.';
+
+-- locks   the adapter
+-- raises  ZD107 unknown adapter, ZD124 it is still used
+create or replace function dripdrop.delete_channel_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+  v_user text;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where a.id = delete_channel_adapter.adapter_id
+    and a.tenant_key is not distinct from delete_channel_adapter.tenant_key
+  for update;
+  if v_adapter.id is null then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  v_user := dripdrop._user_of_adapter(v_adapter);
+  if v_user is not null then
+    raise exception 'adapter % is used by %', dripdrop._quoted(v_adapter.name), v_user using
+      errcode = 'ZD124', column = 'adapter_id',
+      hint = 'Give that another sender first, or switch this one off: '
+        'update_channel_adapter(…, active => false).';
+  end if;
+  delete from dripdrop.channel_adapters as a where a.id = v_adapter.id;
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.delete_channel_adapter(text, uuid) is
+  'Deletes a sender that nothing names and nothing is being sent through, with its limits and its '
+  'credentials, and returns it without these.';

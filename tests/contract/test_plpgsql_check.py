@@ -29,7 +29,7 @@ def test_plpgsql_check_is_content(db: psycopg.Connection[Any]) -> None:
         join pg_language as l on l.oid = p.prolang and l.lanname = 'plpgsql'
         left join pg_trigger as t on t.tgfoid = p.oid
         cross join lateral plpgsql_check_function_tb(
-          p.oid, coalesce(t.tgrelid, 0), fatal_errors => false
+          p.oid, coalesce(t.tgrelid, 0), fatal_errors => false, oldtable => t.tgoldtable
         ) as c
         where p.pronamespace = 'dripdrop'::regnamespace
     """).fetchall()

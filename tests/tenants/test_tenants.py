@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from dripdrop.errors import DripdropError
+from dripdrop.errors import DripdropError, StillUsed
 from tests.conftest import START, Databases
 from tests.engine import Engine
 from tests.tenants.things import Things, furnish, made_up
@@ -235,6 +235,21 @@ CALLS: dict[str, Call] = {
     "export_subscriber": lambda e, t, x: e.export_subscriber(t, "User", x.subscriber),
     "erase_subscriber": lambda e, t, x: e.erase_subscriber(t, "User", x.subscriber),
     "unenroll": lambda e, t, x: e.unenroll(t, x.enrollment_id),
+    "update_step": lambda e, t, x: e.update_step(t, x.draft_step_id, name="Hi"),
+    "delete_step": lambda e, t, x: e.delete_step(t, x.draft_step_id),
+    "update_step_transition": lambda e, t, x: e.update_step_transition(
+        t, x.transition_id, priority=9
+    ),
+    "delete_step_transition": lambda e, t, x: e.delete_step_transition(t, x.transition_id),
+    "update_condition": lambda e, t, x: e.update_condition(
+        t, x.condition_id, {"predicate": "$.enrollment.score > 1"}
+    ),
+    "delete_condition": lambda e, t, x: e.delete_condition(t, x.condition_id),
+    "update_exit_rule": lambda e, t, x: e.update_exit_rule(t, x.rule_id, {"event": "paid"}),
+    "update_topic": lambda e, t, x: e.update_topic(t, x.topic, "Another"),
+    "delete_topic": lambda e, t, x: deleted(e, e.delete_topic, t, x.topic),
+    "delete_http_hook": lambda e, t, x: deleted(e, e.delete_http_hook, t, x.http_hook_id),
+    "delete_channel_adapter": lambda e, t, x: deleted(e, e.delete_channel_adapter, t, x.adapter_id),
     "update_enrollment": lambda e, t, x: e.update_enrollment(t, x.enrollment_id, {"name": "Eve"}),
     "update_subscriber": lambda e, t, x: e.update_subscriber(
         t, "User", x.subscriber, {"name": "Eve"}
@@ -268,6 +283,15 @@ SOUND = {
     "validate_sequence_version",
 }
 """What lists problems, of which the owner has none."""
+
+
+def deleted(engine: Engine, delete: Callable[..., Any], *whose: Any) -> Any:
+    """Delete something, or be told what uses it."""
+    try:
+        with engine.connection.transaction():
+            return delete(*whose)
+    except StillUsed as refusal:
+        return refusal.diag.message_primary
 
 
 def held_and_resumed(engine: Engine, tenant: str | None, things: Things) -> Any:
