@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+import orjson
 import pytest
 
+from dripdrop import Vault
+from dripdrop.daemon import Settings
+from dripdrop.daemon.desk import Desk
+from dripdrop.daemon.render import Render
+from dripdrop.templates.process import Answer, Later, RenderProcess, Work
 from tests.conftest import Clock
-from tests.daemon.conftest import OpenWorker
+from tests.daemon.conftest import KEY, OpenWorker
 from tests.daemon.servers import MailServer
 from tests.engine import TENANT, Engine, email
 
@@ -56,6 +63,46 @@ async def test_a_template_that_takes_too_much_fails_and_the_others_are_sent(
     assert failed.reason in {"render_memory", "render_timeout"}
     assert "took more than" in failed.error_message
     assert mailing.ledger() == []
+
+
+class Busy(RenderProcess):
+    """Has no turn for anybody the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    async def render(self, works: Iterable[Work]) -> AsyncIterator[tuple[Work, Answer]]:
+        """Render from the second time on."""
+        self.calls += 1
+        if self.calls == 1:
+            for work in works:
+                yield work, Later()
+            return
+        async for each in super().render(works):
+            yield each
+
+
+async def test_what_had_no_turn_is_rendered_next_and_not_when_its_lease_has_run_out(
+    mailing: Engine, dsn: str, clock: Clock
+) -> None:
+    texts: list[str] = []
+
+    async def hand_in(channel: str, results: Sequence[dict[str, Any]]) -> None:
+        texts.extend(orjson.loads(orjson.dumps(result["payload"]))["text"] for result in results)
+
+    for name in ("ann", "bob"):
+        mailing.join(name, data={"email": f"{name}@example.com", "name": name})
+    desk = Desk(dsn, 2, Settings(), lambda: Vault(KEY), lambda: clock.now)
+    rendering = Busy()
+    stage = Render(desk, rendering, hand_in)
+    async with desk.database() as database:
+        stage.take(await database.leased_renders((await database.claim_due()).leased))
+    assert not await stage.step(), "nothing to do at once"
+    assert await stage.step()
+    await rendering.aclose()
+    await desk.aclose()
+    assert len(texts) == 2
 
 
 @pytest.mark.slow

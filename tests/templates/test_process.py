@@ -141,7 +141,12 @@ async def test_memory_is_limited(rendering: RenderProcess) -> None:
     assert (refusal.value.code, refusal.value.detail) == ("render_memory", "took more than 256 MB")
 
 
-LONG = "{% for i in (1..99) %}{% for j in (1..99) %}{{ i | times: j }}{% endfor %}{% endfor %}" * 99
+LOOP = (
+    "{% for i in (1..99) %}{% for j in (1..99) %}"
+    + "{% assign k = i | times: j %}" * 9
+    + "{% endfor %}{% endfor %}"
+)
+LONG = LOOP * 99
 
 
 @pytest.mark.slow
@@ -232,6 +237,21 @@ async def test_many_that_take_too_much_keep_the_others_no_more_than_seconds(
     codes = [code for name, code in order if name != "sam"]
     assert set(codes) == {"render_memory", "render_timeout", None}
     assert codes.count("render_timeout") < 10, "the rest waits for its turn"
+
+
+@pytest.mark.slow
+async def test_many_templates_that_take_long_keep_the_others_no_more_than_seconds(
+    rendering: RenderProcess,
+) -> None:
+    await answers(rendering, work(HELLO, "ann"))
+    slow = [work({"text": f"{n}" + LOOP * 2}, f"eve{n}") for n in range(40)]
+    order = []
+    async for each, answer in rendering.render([*slow, work(HELLO, "sam")]):
+        order.append((each.variables["name"], told(answer)))
+    assert order[0] == ("sam", {"text": "Hello sam"})
+    assert len(order) == 41
+    later = [name for name, answer in order if answer is None]
+    assert len(later) > 20, "the rest waits for its turn"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,8 @@ from dripdrop.unsubscribe import Link, Tokens, link_of
 from dripdrop.vault import VaultError
 
 _PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
+
+_AT_ONCE = 1.0  # seconds for which what is rendered waits for the rest of its batch
 
 _PATIENCE = 0.5  # seconds that a tick waits for the batch before to be begun
 
@@ -83,18 +86,27 @@ class Render(Stage):
             claims, self._leased = self._leased, []
             self._has_room.set()
         try:
-            for channel in sorted({claim.channel for claim in claims}):
-                await self._render(channel, [claim for claim in claims if claim.channel == channel])
+            late = [
+                claim
+                for channel in sorted({claim.channel for claim in claims})
+                for claim in await self._render(
+                    channel, [claim for claim in claims if claim.channel == channel]
+                )
+            ]
         except psycopg.Error as error:
             if leased and is_nobodys(error):  # what was handed in all the same is not taken twice
                 self._leased = [*claims, *self._leased]
                 self._has_room.clear()
             raise
-        return bool(claims)
+        self.take(late)
+        return len(late) < len(claims)
 
-    async def _render(self, channel: str, claims: Sequence[Any]) -> None:
+    async def _render(self, channel: str, claims: Sequence[Any]) -> list[Any]:
+        """Render what goes over a channel; return what had no turn."""
         hand_in = partial(self._hand_in, channel)
         results: list[Result] = []
+        late = set()
+        since = time.monotonic()
         size = 0
         works: dict[Work, Result] = {}
         for result, work in self._prepared(claims):
@@ -114,10 +126,18 @@ class Render(Stage):
                 results.append(self._failed(result, answer))
             elif answer.reason is not None:
                 await self._hold(result, _HELD, answer.reason)
-            if size > _PORTION:
+            else:
+                late.add(result["execution"])
+            if size > _PORTION or time.monotonic() > since + _AT_ONCE:
                 await hand_in(results)
-                results, size = [], 0
+                results, size, since = [], 0, time.monotonic()
         await hand_in(results)
+        templates = {claim.template_hash: claim.template for claim in claims if claim.template}
+        return [
+            claim._replace(template=templates[claim.template_hash])
+            for claim in claims
+            if str(claim.execution_id) in late
+        ]
 
     def _prepared(
         self, claims: Iterable[Any]

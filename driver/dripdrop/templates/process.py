@@ -22,11 +22,13 @@ from dripdrop.templates.liquid import RenderError
 _MESSAGES = 500  # of a request
 _BYTES = 2 * 1024 * 1024  # of a request, unless one message has more
 _PATIENCE = 30.0  # seconds of the clock in which no message begins, after which the process ends
-_SECONDS = (10.0, 2.0, 2.0)
-"""How much of the processor a call takes at most: for messages that are quick as far as is known,
-for the first, short, try of those whose templates may take long, and for those that did."""
 _SHORT = 0.1  # seconds of the processor that a short try may take
+_TURNS = ((10.0, child.SECONDS), (10.0, _SHORT), (2.0, _SHORT), (2.0, child.SECONDS))
+"""How much of the processor a call takes at most, and one message of it: for messages whose
+templates have been quick, for the first, short, try of those that nobody knows, for that of those
+whose templates may take long, and for those that did."""
 _SUSPECTS = 1000
+_QUICK = 10_000
 _START = 0.3  # seconds of the processor that a new process costs
 _ENVIRONMENT = ("LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "TZ")
 
@@ -81,6 +83,7 @@ class RenderProcess:
         self._lock = asyncio.Lock()
         self._running: _Running | None = None
         self._suspects: OrderedDict[str, None] = OrderedDict()
+        self._quick: OrderedDict[str, None] = OrderedDict()
 
     async def render(self, works: Iterable[Work]) -> AsyncIterator[tuple[Work, Answer]]:
         """Give each work back with its answer, in any order.
@@ -88,20 +91,23 @@ class RenderProcess:
         Templates that take long come last, and get a part of the time.
         """
         waiting = list(works)
-        for rank, seconds in enumerate(_SECONDS):
-            while seconds > 0 and (portion := self._portion(waiting, rank)):
-                taken = set(portion)
-                waiting = [work for work in waiting if work not in taken]
-                async with self._lock:
-                    reply = await self._ask(portion, _SHORT if rank == 1 else child.SECONDS)
-                seconds -= reply.seconds
-                for work, answer in self._judged(portion, reply):
-                    if answer is None:
-                        waiting.append(work)
-                    else:
-                        yield work, answer
+        left = [seconds for seconds, _ in _TURNS]
+        while turns := {self._rank(work) for work in waiting if left[self._rank(work)] > 0}:
+            rank = min(turns)
+            portion = self._portion(waiting, rank)
+            taken = set(portion)
+            waiting = [work for work in waiting if work not in taken]
+            async with self._lock:
+                reply = await self._ask(portion, _TURNS[rank][1], left[rank])
+            left[rank] -= reply.seconds
+            for work, answer in self._judged(portion, reply):
+                if answer is None:
+                    waiting.append(work)
+                else:
+                    yield work, answer
         for work in waiting:
-            yield work, Later("its template takes long to render" if self._rank(work) else None)
+            is_late = self._rank(work) > 1
+            yield work, Later("its template takes long to render" if is_late else None)
 
     async def render_one(self, work: Work) -> Any:
         """Return the payload. Raises `RenderError`; `TimeoutError` when it had no turn."""
@@ -118,10 +124,12 @@ class RenderProcess:
             await self._end()
 
     def _rank(self, work: Work) -> int:
-        """Return how late a work's turn is, see `_SECONDS`."""
+        """Return how late a work's turn is, see `_TURNS`."""
         if work.slow or work.alone:
+            return 3
+        if work.template_hash in self._suspects:
             return 2
-        return 1 if work.template_hash in self._suspects else 0
+        return 0 if work.template_hash in self._quick else 1
 
     def _portion(self, waiting: Sequence[Work], rank: int) -> list[Work]:
         """Return the first of a rank that fit into a request; one that is to be alone is."""
@@ -139,9 +147,19 @@ class RenderProcess:
         return portion
 
     def _suspect(self, work: Work) -> None:
+        self._quick.pop(work.template_hash, None)
         self._suspects[work.template_hash] = None
         while len(self._suspects) > _SUSPECTS:
             self._suspects.popitem(last=False)
+
+    def _note(self, work: Work, seconds: float) -> None:
+        """Remember of a template whether it is quick: once suspected, it stays so."""
+        if seconds > _SHORT + child.TICK:
+            self._suspect(work)
+        elif work.template_hash not in self._suspects:
+            self._quick[work.template_hash] = None
+            if len(self._quick) > _QUICK:
+                self._quick.popitem(last=False)
 
     def _judged(
         self, portion: Sequence[Work], reply: _Reply
@@ -149,7 +167,11 @@ class RenderProcess:
         """Say what became of each work; None is to be tried once more."""
         last_chance = len(portion) == 1 and portion[0].alone
         for place, work in enumerate(portion):
-            kind, content = reply.records[place] if place < len(reply.records) else (None, b"")
+            kind, seconds, content = (
+                reply.records[place] if place < len(reply.records) else (None, 0.0, b"")
+            )
+            if kind in (child.PAYLOAD, child.FAILED):
+                self._note(work, seconds)
             if kind == child.PAYLOAD:
                 yield work, content
                 continue
@@ -173,17 +195,17 @@ class RenderProcess:
                 work.alone = True
             yield work, None
 
-    async def _ask(self, portion: Sequence[Work], seconds: float) -> _Reply:
-        """Have a portion rendered, as far as it goes."""
+    async def _ask(self, portion: Sequence[Work], limit: float, seconds: float) -> _Reply:
+        """Have a portion rendered, as far as it goes in so many seconds."""
         if portion[0].alone:
             await self._end()
         start = 0.0 if self._running else _START
         try:
             self._running = self._running or await self._started()
-            reply = await self._running.ask(portion, seconds)
+            reply = await self._running.ask(portion, limit, seconds)
         except OSError as error:  # no memory, no process, no file
             self._log.error("render_process_not_started", error=type(error).__name__)
-            return _Reply(seconds=max(_SECONDS))
+            return _Reply(seconds=seconds)
         except BaseException:
             await self._end()  # its answer would be taken for the next one's
             raise
@@ -216,7 +238,7 @@ class RenderProcess:
 class _Reply:
     """The records that came, in the order of the request, and what ended the process if it did."""
 
-    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+    records: list[tuple[bytes, float, bytes]] = field(default_factory=list)
     seconds: float = 0.0
     status: int | None = None
     begun: int | None = None
@@ -256,12 +278,12 @@ class _Running:
             )
             return cls(process, child.Progress(page.fileno()))
 
-    async def ask(self, portion: Sequence[Work], seconds: float) -> _Reply:
+    async def ask(self, portion: Sequence[Work], limit: float, seconds: float) -> _Reply:
         """Send a request and read its answer."""
         reply = _Reply()
         self._progress.begin(-1)
         try:
-            self._send(portion, seconds)
+            self._send(portion, limit, seconds)
             while True:
                 size = child.LENGTH.unpack(await self._read(child.LENGTH.size))[0]
                 if not _take(reply, await self._read(size)):
@@ -283,11 +305,12 @@ class _Running:
                 os.kill(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
-    def _send(self, portion: Sequence[Work], seconds: float) -> None:
+    def _send(self, portion: Sequence[Work], limit: float, seconds: float) -> None:
         templates = {work.template_hash: work.template for work in portion if work.template}
         request = orjson.dumps(
             {
                 "escaping": portion[0].escaping,
+                "limit": limit,
                 "seconds": seconds,
                 "templates": templates,
                 "messages": [orjson.Fragment(work.document) for work in portion],
@@ -329,7 +352,7 @@ def _take(reply: _Reply, content: bytes) -> bool:
         if kind == child.END:
             return False
         place += child.RECORD.size
-        reply.records.append((kind, content[place : place + size]))
+        reply.records.append((kind, seconds, content[place : place + size]))
         reply.seconds += seconds
         place += size
     return True
