@@ -70,6 +70,50 @@ def test_the_schema_takes_a_document_with_everything_in_it(engine: Engine) -> No
     assert [error.message for error in validator(engine).iter_errors(whole())] == []
 
 
+@pytest.mark.parametrize(
+    ("timing", "fits"),
+    [
+        ("3 days before data.starts_at at 9am", True),
+        ({"type": "interval", "interval_amount": 2, "interval_unit": "weeks"}, True),
+        (
+            {
+                "type": "interval",
+                "interval_amount": 2,
+                "interval_unit": "weeks",
+                "days": ["mon"],
+                "at": "09:00",
+            },
+            True,
+        ),
+        ({"type": "interval", "interval_amount": 0, "interval_unit": "weeks"}, False),
+        ({"type": "interval", "interval_amount": 2, "interval_unit": "fortnights"}, False),
+        ({"type": "relative", "relative_to": "data.starts_at"}, True),
+        (
+            {
+                "type": "relative",
+                "relative_to": "data.starts_at",
+                "delay_amount": -3,
+                "delay_unit": "days",
+            },
+            True,
+        ),
+        ({"type": "relative", "relative_to": "starts_at"}, False),
+        ({"type": "delay", "delay_amount": 1, "delay_unit": "months", "at": "09:00"}, True),
+        ({"type": "delay", "delay_amount": 1, "delay_unit": "days", "at": "9am"}, False),
+    ],
+)
+def test_the_schema_takes_the_timings_that_the_engine_takes(
+    engine: Engine, timing: Any, fits: bool
+) -> None:
+    document = onboarding(email("tip", timing=timing))
+    assert validator(engine).is_valid(document) == fits
+    if fits:
+        engine.author(email("tip", timing=timing))
+    else:
+        with engine.refused(DripdropError):
+            engine.apply(TENANT, document)
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "no such field": {"kye": "x"},
     "steps that are none": {"steps": []},
