@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources d5fe21b4f3165b1a.
+-- Of the sources 069b15e1ff3c1640.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1161,7 +1161,7 @@ as $expected$
 ["function", "_check_channel_fits(template jsonb, address_form text, recipient_key text, one_of text[], unsubscribe boolean, own_hosts boolean)", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
 ["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 3bc06bb27d3996e0"],
-["function", "_check_destination(adapter dripdrop.channel_adapters, config jsonb, credentials bytea)", "c7e35366 7f9f651682fc77ed"],
+["function", "_check_destination(adapter dripdrop.channel_adapters, config jsonb, credentials bytea)", "c7e35366 7d6acd46b772ab15"],
 ["function", "_check_document(document jsonb, kind text, path text, partial boolean)", "030ae3c9 24ad35e3eb7ec267"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
 ["function", "_check_driver()", "445be54d 0e27a44b1c1aaf5a"],
@@ -10808,7 +10808,7 @@ begin
   end if;
   select s.field into v_field
   from dripdrop.provider_settings() as s
-  where s.kind = (_user_of_adapter.adapter).channel || '.' || (adapter).provider
+  where s.kind = (adapter).channel || '.' || (adapter).provider
     and s.destination
     and nullif((adapter).config -> s.field, 'null')
     is distinct from nullif(_check_destination.config -> s.field, 'null')

@@ -125,7 +125,7 @@ begin
   end if;
   select s.field into v_field
   from dripdrop.provider_settings() as s
-  where s.kind = (_user_of_adapter.adapter).channel || '.' || (adapter).provider
+  where s.kind = (adapter).channel || '.' || (adapter).provider
     and s.destination
     and nullif((adapter).config -> s.field, 'null')
     is distinct from nullif(_check_destination.config -> s.field, 'null')
