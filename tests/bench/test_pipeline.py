@@ -17,7 +17,8 @@ STAGES = {"claim_due", "leased_renders", "claim_rendered", "complete_sends"}
 
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes are tested once: each takes a second to start."""
+    """Two processes are tested once, and one turn is enough: each takes a second to start."""
+    monkeypatch.setattr(pipeline, "TURNS", 1)
     monkeypatch.setattr(pipeline, "PROCESSES", 1)
     monkeypatch.setattr(pgmq_loop, "PROCESSES", 1)
 

@@ -1,6 +1,6 @@
 """`dripdrop bench all`: every benchmark at its usual size, one after the other, as one object.
 
-Only the pipeline with logic and with policies is half as long: each of them is run three times.
+Only the pipeline with logic and with policies is half as long: they take turns with the plain one.
 """
 
 from __future__ import annotations

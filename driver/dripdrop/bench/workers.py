@@ -13,6 +13,7 @@ import structlog
 from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
 from dripdrop.client import Client
 from dripdrop.daemon import Settings, Worker
+from dripdrop.templates.process import Work
 
 Mode: TypeAlias = Literal["render", "sql"]
 """render: as `dripdrop run` does; sql: claim and complete, with payloads that are ready."""
@@ -20,6 +21,7 @@ Mode: TypeAlias = Literal["render", "sql"]
 PROCESSES = 2
 BATCH = 500
 
+_TRIAL = Work("trial", {"text": "{{ word }}"}, {"word": "ready"})
 _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
 
 
@@ -51,6 +53,7 @@ def work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
 
 async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
     async with Worker(dsn, Settings(), open_channel=Sink) as worker:
+        await worker.rendering.render_one(_TRIAL)
         ready.wait()
         task = asyncio.create_task(worker.run())
         while not stop.is_set() and not task.done():
