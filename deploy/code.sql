@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 069b15e1ff3c1640.
+-- Of the sources 5c614b31898555af.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -681,6 +681,8 @@ as $expected$
 ["column", "providers.idempotent", "boolean not null default false"],
 ["column", "providers.provider", "text not null"],
 ["column", "providers.shipped", "boolean not null default false"],
+["column", "prune_marks.after_id", "uuid not null"],
+["column", "prune_marks.kind", "text not null"],
 ["column", "sender_states.adapter_id", "uuid"],
 ["column", "sender_states.changed_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "sender_states.detail", "text"],
@@ -860,6 +862,7 @@ as $expected$
 ["column", "tenant_settings.channel_send_windows", "jsonb"],
 ["column", "tenant_settings.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "tenant_settings.rate_limits", "jsonb not null default '{}'::jsonb"],
+["column", "tenant_settings.retention", "jsonb"],
 ["column", "tenant_settings.send_window", "jsonb"],
 ["column", "tenant_settings.tenant_key", "text"],
 ["column", "tenant_settings.thresholds", "jsonb"],
@@ -995,6 +998,7 @@ as $expected$
 ["constraint", "providers.providers_name_is_a_slug", "CHECK ((provider ~ '^[a-z][a-z0-9_]{0,62}$'::text))"],
 ["constraint", "providers.providers_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
 ["constraint", "providers.providers_pkey", "PRIMARY KEY (channel, provider)"],
+["constraint", "prune_marks.prune_marks_pkey", "PRIMARY KEY (kind)"],
 ["constraint", "sender_states.sender_states_have_one_subject", "CHECK ((num_nonnulls(adapter_id, http_hook_id) = 1))"],
 ["constraint", "sender_states.sender_states_kind_is_known", "CHECK ((kind = 'circuit'::text))"],
 ["constraint", "sender_states.sender_states_of_a_hook", "FOREIGN KEY (http_hook_id) REFERENCES dripdrop.http_hooks(id) ON DELETE CASCADE"],
@@ -1202,7 +1206,7 @@ as $expected$
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
 ["function", "_check_template_headers(channel dripdrop.channels, headers jsonb)", "6708ce21 7cf785bf4cdacec6"],
 ["function", "_check_tenant_key(tenant_key text)", "0a44474b 6e21a6a313db48a3"],
-["function", "_check_tenant_settings(time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text)", "fd6afb4c d8c0b5fc74a63211"],
+["function", "_check_tenant_settings(time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text, retention jsonb)", "330121c2 72760c2336b8c40c"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
@@ -1305,6 +1309,7 @@ as $expected$
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp with time zone)", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
+["function", "_expired_before(tenant_key text, field text, at timestamp with time zone)", "bea0095c 5716bf2a29293839"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp with time zone)", "65e9c7c7 4ff273dde4bff9c8"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision dripdrop._decision, as_of timestamp with time zone)", "7a069ffa c233e2abbe5d4955"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
@@ -1330,6 +1335,7 @@ as $expected$
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_follow_data()", "683259fe 68f60b6613d18e1f"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zone, until timestamp with time zone, time_zone text)", "6d4e1915 88c9603df37ca33d"],
+["function", "_forget(at timestamp with time zone)", "57e58be7 bcee5a77250e6468"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value jsonb)", "f8919143 8b0437bcc5faa988"],
 ["function", "_free_at(counter dripdrop.counters, number integer, at timestamp with time zone)", "af12e49a f8c0205668729bca"],
@@ -1407,7 +1413,7 @@ as $expected$
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp with time zone)", "8fe6ec1f 2785de3b97d39bb8"],
 ["function", "_keep_sent()", "683259fe c864b0864d423952"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
-["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
+["function", "_kinds()", "8acd1e4b 4f5237f8d42c5e82"],
 ["function", "_kinds_by_type()", "8acd1e4b ebcdb34b06f7d31f"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber_id text)", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
@@ -1456,6 +1462,7 @@ as $expected$
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uuid, field text)", "126b23db 9c41f39f50133643"],
 ["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_began_at timestamp with time zone, at timestamp with time zone)", "c1147629 91d0bc20e1e33406"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time zone, pace interval, at timestamp with time zone)", "832b93fb 8dbc8a15cbefd44d"],
+["function", "_next_page(kind text, born text, rows integer, before timestamp with time zone)", "17e9a79f 5ebc16ba1133a20c"],
 ["function", "_next_steps(executions uuid[])", "6e1a248d bacb1e8a2c395bdd"],
 ["function", "_next_time(timing jsonb, time_zone text, from_time timestamp with time zone, tenant_key text, counted_from timestamp with time zone)", "d38fc92f 629405dd45b9863f"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text, from_time timestamp with time zone, OUT opens_at timestamp with time zone, OUT closes_at timestamp with time zone)", "74daadf8 ecc6c154d713125c"],
@@ -1507,7 +1514,7 @@ as $expected$
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestamp with time zone, at timestamp with time zone, tenant_key text)", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.enrollments, at timestamp with time zone)", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a fe82aca07b869a7f"],
+["function", "_planner_settings()", "13d9438a 817ccb0e1f382e2a"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1516,7 +1523,15 @@ as $expected$
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
 ["function", "_probe_endpoints(wanted dripdrop._wanted_hook[], fitting bigint[], at timestamp with time zone)", "9751a468 41b49be96c8b8652"],
-["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
+["function", "_prunable()", "74716aaf f8735f0ba18a5d5c"],
+["function", "_prune_adapter_rests(page uuid[], at timestamp with time zone)", "c8b1e03d e2ec061fa967672e"],
+["function", "_prune_by_retention(at timestamp with time zone)", "57e58be7 2ea54c0f62519b46"],
+["function", "_prune_consent_records(page uuid[], at timestamp with time zone)", "c8b1e03d 2f8dc94a2973bec7"],
+["function", "_prune_counters(page uuid[], at timestamp with time zone)", "c8b1e03d c39b69ff85f2b883"],
+["function", "_prune_enrollments(page uuid[], at timestamp with time zone)", "c8b1e03d 253839829dc6f612"],
+["function", "_prune_events(page uuid[], at timestamp with time zone)", "c8b1e03d 24e3a555c4c96d71"],
+["function", "_prune_message_reports(page uuid[], at timestamp with time zone)", "c8b1e03d 2512447746853a38"],
+["function", "_prune_suppression_history(page uuid[], at timestamp with time zone)", "c8b1e03d 08c77d906c672d59"],
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 07725dee69a2582b"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, auth_config text)", "c3e5413f fed1f7f7512fbfa3"],
@@ -1825,7 +1840,8 @@ as $expected$
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 e8a28c192b3ae8c5"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
-["function", "reconcile(unknown_grace interval)", "7efbb071 3d9bc1f5f870c1a1"],
+["function", "prune(rows integer)", "805a897a 57282fb65e9d68f2"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 0015dacd0fdaa178"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jsonb)", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form text, recipient_key text, one_of text[], own_headers text, retry_for interval, unsubscribe boolean, topics boolean, own_hosts boolean)", "b846a1ea 166306ff0e166de1"],
 ["function", "register_provider(channel text, provider text, settings jsonb, idempotent boolean, batch_size integer)", "ad8e4da4 e624dd83f78a09ee"],
@@ -1876,7 +1892,7 @@ as $expected$
 ["function", "update_step_transition(tenant_key text, transition_id uuid, to_step text, condition_mode text, priority integer)", "22a8a90a 804933d60a8a67c4"],
 ["function", "update_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible, data jsonb)", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics jsonb, source text, channel text, recipient text)", "bad050a6 97a15346fff986b9"],
-["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text)", "d23fb96f 9acfc9a6d4de192d"],
+["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text, retention jsonb)", "19d9273d 3432e0c86fadc2ca"],
 ["function", "update_topic(tenant_key text, key text, name text, description text, opt_in boolean)", "4135799b 438943f8de97ca85"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id uuid)", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
@@ -1957,6 +1973,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.plan(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.providers()", "execute"],
+["grant", "dripdrop_admin on dripdrop.prune(integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.reconcile(interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.record_hook_test(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.register_channel(text,jsonb,text,text,text[],text,interval,boolean,boolean,boolean)", "execute"],
@@ -2002,7 +2019,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_step_transition(text,uuid,text,text,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
-["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_topic(text,text,text,text,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
@@ -2087,6 +2104,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.providers", "select (batch_size, channel, idempotent, provider, shipped)"],
 ["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
+["grant", "dripdrop_reader on dripdrop.prune_marks", "select (after_id, kind)"],
 ["grant", "dripdrop_reader on dripdrop.reply_codes()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.sender_states", "select (adapter_id, changed_at, detail, ended_at, faults, host, http_hook_id, id, kind, openings, probe_id, probes, reason, started_at, state, tenant_key, tried_id, until)"],
 ["grant", "dripdrop_reader on dripdrop.sending_pauses", "select (paused_at, paused_by, reason, scope, subject, tenant_key)"],
@@ -2100,7 +2118,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.subscriptions", "select (at, id, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.suppression_history", "select (action, at, channel, expires_at, id, login, reason, recipient_normalized, removed_by, source, suppression_id, tenant_key, topic, why)"],
 ["grant", "dripdrop_reader on dripdrop.suppressions", "select (channel, expires_at, id, inserted_at, metadata, reason, recipient, recipient_normalized, source, tenant_key, topic, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.tenant_settings", "select (channel_send_windows, inserted_at, rate_limits, send_window, tenant_key, thresholds, time_zone, unsubscribe_mailto, unsubscribe_url, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.tenant_settings", "select (channel_send_windows, inserted_at, rate_limits, retention, send_window, tenant_key, thresholds, time_zone, unsubscribe_mailto, unsubscribe_url, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.topics", "select (description, id, inserted_at, key, name, opt_in, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.version()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.workers", "select (doing, host, id, pid, seen_at, started_at, version)"],
@@ -2195,6 +2213,7 @@ as $expected$
 ["index", "message_reports_once", "CREATE UNIQUE INDEX message_reports_once ON dripdrop.message_reports USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
 ["index", "message_reports_pkey", "CREATE UNIQUE INDEX message_reports_pkey ON dripdrop.message_reports USING btree (id)"],
 ["index", "providers_pkey", "CREATE UNIQUE INDEX providers_pkey ON dripdrop.providers USING btree (channel, provider)"],
+["index", "prune_marks_pkey", "CREATE UNIQUE INDEX prune_marks_pkey ON dripdrop.prune_marks USING btree (kind)"],
 ["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
 ["index", "sender_states_pkey", "CREATE UNIQUE INDEX sender_states_pkey ON dripdrop.sender_states USING btree (id)"],
@@ -2290,6 +2309,7 @@ as $expected$
 ["row security", "http_hooks", "enabled"],
 ["row security", "message_reports", "enabled"],
 ["row security", "providers", "enabled"],
+["row security", "prune_marks", "enabled"],
 ["row security", "sender_states", "enabled"],
 ["row security", "sending_pauses", "enabled"],
 ["row security", "sequence_versions", "enabled"],
@@ -2347,6 +2367,7 @@ as $expected$
 ["table", "http_hooks", "r p"],
 ["table", "message_reports", "r p"],
 ["table", "providers", "r p"],
+["table", "prune_marks", "r p"],
 ["table", "sender_states", "r p"],
 ["table", "sending_pauses", "r p"],
 ["table", "sequence_versions", "r p"],
@@ -6917,6 +6938,11 @@ begin atomic
     true, true, false, false
   ),
   (
+    'retention', 'retention', 'ZD201',
+    'For example {"events": "90 days"}; null keeps things for ever.', null, null,
+    false, false, false, false
+  ),
+  (
     'rate_limits', 'rate_limits', 'ZD209',
     'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.', null, null,
     false, false, false, false
@@ -7063,6 +7089,11 @@ begin
     'tenant_settings', 'thresholds', 'document',
     'the bounce and complaint rates at which its senders rest; `false` is never',
     holds => 'thresholds', nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'retention', 'document',
+    'how long things are kept, by table; what is not named is kept for ever',
+    holds => 'retention', nullable => true
   );
   perform dripdrop._field(
     'tenant_settings', 'unsubscribe_url', 'text',
@@ -7449,7 +7480,7 @@ $$;
 
 -- plpgsql/documents/settings.sql
 
--- Send windows, thresholds, rate limits, and the senders of a rotation.
+-- Send windows, thresholds, retention, rate limits, and the senders of a rotation.
 do $$
 begin
   perform dripdrop._field(
@@ -7518,6 +7549,42 @@ begin
     'thresholds', 'soft_bounce_rate', 'share',
     'other bounces per message',
     hint => '0.000001 to 1; null is off', nullable => true, preset => 'null'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'retention', 'enrollments', 'interval',
+    'enrolments that have ended, with their messages, after their end',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'events', 'interval',
+    'events, of whoever has no enrolment under way',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'message_reports', 'interval',
+    'what was reported of messages that are over',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'counters', 'interval',
+    'what limits have counted, after it last changed',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'history', 'interval',
+    'rests of senders, after their end',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'consent', 'interval',
+    'consent records and the history of suppressions, which prove what was said; the '
+    'last word on each subject stays',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
   );
 end
 $$;
@@ -30697,6 +30764,381 @@ comment on function dripdrop._take_rendered(
   'Which of what was just rendered for a channel has room at its sender now, locked; none if '
   'others wait for that.';
 
+-- plpgsql/pipeline/prune.sql
+
+-- What retention says of each table. Rows are walked in the order of their ids, which is that of
+-- time, a page at a time, as far as any may be old enough: no index is needed, and what cannot be
+-- deleted today is met again in the next round.
+
+-- Null where nothing says for how long, and for ever where null says so.
+create or replace function dripdrop._expired_before(tenant_key text, field text, at timestamptz)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select _expired_before.at - (
+    case
+      when own.retention ? field then own.retention ->> field
+      else general.retention ->> field
+    end
+  )::interval
+  from (values (1)) as one
+  left join dripdrop.tenant_settings as general on general.tenant_key is null
+  left join dripdrop.tenant_settings as own on own.tenant_key = _expired_before.tenant_key
+$$;
+
+comment on function dripdrop._expired_before(text, text, timestamptz) is
+  'Of what age rows of a tenant are to go, as a time; null is never.';
+
+-- With them go their executions. What is under way keeps its enrolment.
+create or replace function dripdrop._prune_enrollments(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.enrollments as d
+    where d.id in (
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id = any (page)
+        and e.state in ('completed', 'cancelled')
+        and coalesce(e.completed_at, e.cancelled_at)
+          < dripdrop._expired_before(e.tenant_key, 'enrollments', _prune_enrollments.at)
+        and not exists (
+          select from dripdrop.step_executions as x
+          where x.enrollment_id = e.id and x.ended_at is null
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_enrollments(uuid[], timestamptz) is
+  'Deletes enrolments of a page that ended long enough ago, with their executions.';
+
+-- Conditions and goals may still ask for the events of whoever is under way.
+create or replace function dripdrop._prune_events(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.events as d
+    where d.id in (
+      select v.id
+      from dripdrop.events as v
+      where v.id = any (page)
+        and v.inserted_at < dripdrop._expired_before(v.tenant_key, 'events', _prune_events.at)
+        and not exists (
+          select from dripdrop.enrollments as e
+          where e.subscriber_id = v.subscriber_id
+            and e.subscriber_type = v.subscriber_type
+            and e.tenant_key is not distinct from v.tenant_key
+            and e.state in ('active', 'paused')
+        )
+        and not exists (
+          select from dripdrop.enrollments as e
+          where e.id = v.enrollment_id and e.state in ('active', 'paused')
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_events(uuid[], timestamptz) is
+  'Deletes events of a page that are old enough, of whoever has no enrolment under way.';
+
+create or replace function dripdrop._prune_message_reports(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.message_reports as d
+    where d.id in (
+      select m.id
+      from dripdrop.message_reports as m
+      where m.id = any (page)
+        and m.occurred_at < dripdrop._expired_before(
+          m.tenant_key, 'message_reports', _prune_message_reports.at
+        )
+        and not exists (
+          select from dripdrop.step_executions as x
+          where x.id = m.step_execution_id and x.ended_at is null
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_message_reports(uuid[], timestamptz) is
+  'Deletes reports of a page that are old enough, of messages that are over.';
+
+-- A counter whose window is not over counts on; so does one that somebody waits for.
+create or replace function dripdrop._prune_counters(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.counters as d
+    where d.id in (
+      select c.id
+      from dripdrop.counters as c
+      where c.id = any (page)
+        and c.updated_at < dripdrop._expired_before(c.tenant_key, 'counters', _prune_counters.at)
+        and c.updated_at < _prune_counters.at - greatest(c.per, interval '2 days')
+        and c.room_at is null
+        and c.under_way = 0
+        and not exists (
+          select from dripdrop.step_executions as x
+          where x.line_id = c.line_id and x.waits_for = 'limit'
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_counters(uuid[], timestamptz) is
+  'Deletes counters of a page that have not counted for long enough.';
+
+create or replace function dripdrop._prune_adapter_rests(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.adapter_rests as d
+    where d.id in (
+      select r.id
+      from dripdrop.adapter_rests as r
+      where r.id = any (page)
+        and coalesce(r.ended_at, r.until)
+          < dripdrop._expired_before(r.tenant_key, 'history', _prune_adapter_rests.at)
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_adapter_rests(uuid[], timestamptz) is
+  'Deletes rests of senders of a page that were over long enough ago.';
+
+-- The last word on a subject proves what holds, and stays.
+create or replace function dripdrop._prune_consent_records(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.consent_records as d
+    where d.id in (
+      select c.id
+      from dripdrop.consent_records as c
+      where c.id = any (page)
+        and c.at < dripdrop._expired_before(c.tenant_key, 'consent', _prune_consent_records.at)
+        and exists (
+          select from dripdrop.consent_records as l
+          where l.subscriber_id = c.subscriber_id
+            and l.subscriber_type = c.subscriber_type
+            and l.topic_id = c.topic_id
+            and l.at > c.at
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_consent_records(uuid[], timestamptz) is
+  'Deletes consent records of a page that are old enough, but the last of each subscriber and '
+  'topic.';
+
+create or replace function dripdrop._prune_suppression_history(page uuid[], at timestamptz)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with gone as (
+    delete from dripdrop.suppression_history as d
+    where d.id in (
+      select h.id
+      from dripdrop.suppression_history as h
+      where h.id = any (page)
+        and h.at < dripdrop._expired_before(h.tenant_key, 'consent', _prune_suppression_history.at)
+        and exists (
+          select from dripdrop.suppression_history as l
+          where l.recipient_normalized = h.recipient_normalized
+            and l.channel = h.channel
+            and l.tenant_key is not distinct from h.tenant_key
+            and l.topic is not distinct from h.topic
+            and l.at > h.at
+        )
+      for update skip locked
+    )
+    returning 1
+  )
+  select count(*) from gone
+$$;
+
+comment on function dripdrop._prune_suppression_history(uuid[], timestamptz) is
+  'Deletes the history of suppressions of a page that is old enough, but the last word on each.';
+
+create or replace function dripdrop._prunable()
+returns table (kind text, field text, born text)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.kind, p.field, p.born
+  from (
+    values
+    (1, 'enrollments', 'enrollments', 'inserted_at'),
+    (2, 'events', 'events', 'inserted_at'),
+    (3, 'message_reports', 'message_reports', 'inserted_at'),
+    (4, 'counters', 'counters', null),
+    (5, 'adapter_rests', 'history', 'started_at'),
+    (6, 'consent_records', 'consent', 'at'),
+    (7, 'suppression_history', 'consent', 'at')
+  ) as p (place, kind, field, born)
+  order by p.place
+$$;
+
+comment on function dripdrop._prunable() is
+  'The tables that retention empties, each with the field of it that says when, and the column '
+  'that says since when a row is there; null where old rows are used again.';
+
+-- The next page of a table, from where the last one ended. It is empty at the end, and where all
+-- that follows is too young for whoever keeps things the shortest; the next one is the first again.
+--
+-- locks   the mark; whoever finds it locked leaves the table to the other
+create or replace function dripdrop._next_page(
+  kind text,
+  born text,
+  rows int,
+  before timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_after uuid;
+  v_page uuid[];
+  v_is_young boolean := false;
+begin
+  insert into dripdrop.prune_marks (kind, after_id)
+  select _next_page.kind, '00000000-0000-0000-0000-000000000000'
+  where not exists (select from dripdrop.prune_marks as m where m.kind = _next_page.kind)
+  on conflict do nothing;
+  select m.after_id into v_after
+  from dripdrop.prune_marks as m
+  where m.kind = _next_page.kind
+  for update skip locked;
+  if v_after is null then
+    return null;
+  end if;
+  execute format(
+    'select array(select r.id from dripdrop.%I as r where r.id > $1 order by r.id limit $2)', kind
+  )
+  into v_page
+  using v_after, rows;
+  if born is not null and cardinality(v_page) > 0 then
+    execute format(
+      'select exists (select from dripdrop.%I as r where r.id = $1 and r.%I >= $2)', kind, born
+    )
+    into v_is_young
+    using v_page[1], before;
+  end if;
+  if v_is_young then
+    v_page := array[]::uuid[];
+  end if;
+  update dripdrop.prune_marks as m
+  set after_id = coalesce(
+    v_page[cardinality(v_page)], '00000000-0000-0000-0000-000000000000'
+  )
+  where m.kind = _next_page.kind;
+  return v_page;
+end
+$$;
+
+comment on function dripdrop._next_page(text, text, int, timestamptz) is
+  'The ids of the next rows of a table that prune() is to look at; null while somebody else does.';
+
+-- Nothing happens to what no retention names. A row that cannot be deleted keeps its page, which
+-- is met again in the next round, and nothing else.
+--
+-- locks   enrolments, their executions and counters, skipping what is locked
+-- raises  ZD201 bad number of rows
+create or replace function dripdrop.prune(rows int default 5000)
+returns table (kind text, looked_at int, deleted bigint)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := dripdrop._now();
+  v_kind record;
+  v_page uuid[];
+begin
+  perform dripdrop._check_batch_size(rows);
+  for v_kind in
+    select p.kind, p.born, max(v_now - (t.retention ->> p.field)::interval) as before
+    from dripdrop._prunable() as p
+    join dripdrop.tenant_settings as t on t.retention ->> p.field is not null
+    group by p.kind, p.born
+    order by p.kind
+  loop
+    v_page := dripdrop._next_page(v_kind.kind, v_kind.born, rows, v_kind.before);
+    continue when v_page is null;
+    deleted := 0;
+    begin
+      execute format('select dripdrop.%I($1, $2)', '_prune_' || v_kind.kind)
+      into deleted
+      using v_page, v_now;
+    exception
+      when others or assert_failure then
+        raise warning 'rows of % cannot be deleted: %', v_kind.kind, left(sqlerrm, 200) using
+          errcode = sqlstate, hint = 'They are met again in the next round; the others go.';
+    end;
+    kind := v_kind.kind;
+    looked_at := cardinality(v_page);
+    return next;
+  end loop;
+end
+$$;
+
+comment on function dripdrop.prune(int) is
+  'Looks at the next rows of each table that retention names and deletes what has been kept for '
+  'long enough; looked_at is 0 at the end of a table, after which it begins anew. reconcile() '
+  'calls it.';
+
+-- As reconcile() calls it.
+create or replace function dripdrop._prune_by_retention(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select from dripdrop.prune()
+$$;
+
+comment on function dripdrop._prune_by_retention(timestamptz) is
+  'Deletes one page of each table that retention names.';
+
 -- plpgsql/pipeline/reconcile.sql
 
 -- The slow pass over what is under way. It finds claims whose lease has run out, decides what
@@ -30724,7 +31166,8 @@ begin
   leases_lost := dripdrop._mend('_make_unknown', unknown_grace, v_now);
   presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
   resent := dripdrop._mend('_resend', unknown_grace, v_now);
-  perform dripdrop._attempt('_prune', v_now);
+  perform dripdrop._attempt('_forget', v_now);
+  perform dripdrop._attempt('_prune_by_retention', v_now);
   repointed := dripdrop._mend('_repoint', unknown_grace, v_now);
   return next;
 end
@@ -30874,22 +31317,22 @@ comment on function dripdrop._resend(uuid[], timestamptz) is
 
 -- What is of no use any more: spells that ended a month ago, hosts that nobody has tried for a day,
 -- faults of what is over.
-create or replace function dripdrop._prune(at timestamptz)
+create or replace function dripdrop._forget(at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
   delete from dripdrop.sender_states as c
-  where c.ended_at < _prune.at - interval '30 days'
+  where c.ended_at < _forget.at - interval '30 days'
     or (
       c.ended_at is null
-      and coalesce(c.until, c.changed_at) < _prune.at - interval '1 day'
+      and coalesce(c.until, c.changed_at) < _forget.at - interval '1 day'
       and (c.host <> '' or c.state = 'closed')
     );
   delete from dripdrop.faults as f
-  where f.until < _prune.at - interval '1 day'
+  where f.until < _forget.at - interval '1 day'
     or (
-      f.until < _prune.at
+      f.until < _forget.at
       and not exists (
         select from dripdrop.step_executions as x
         where x.id = f.execution_id and x.ended_at is null
@@ -30897,7 +31340,7 @@ as $$
     )
 $$;
 
-comment on function dripdrop._prune(timestamptz) is
+comment on function dripdrop._forget(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
@@ -34026,7 +34469,8 @@ create or replace function dripdrop._check_tenant_settings(
   channel_send_windows jsonb,
   thresholds jsonb,
   unsubscribe_url text,
-  unsubscribe_mailto text
+  unsubscribe_mailto text,
+  retention jsonb
 )
 returns void
 language plpgsql
@@ -34038,10 +34482,12 @@ begin
   perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
   perform dripdrop._check_json(thresholds, 'thresholds');
+  perform dripdrop._check_json(retention, 'retention');
   perform dripdrop._check_document(
     jsonb_build_object(
       'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
       'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'retention', retention,
       'unsubscribe_url', nullif(unsubscribe_url, ''),
       'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
     ),
@@ -34049,6 +34495,9 @@ begin
   );
   if thresholds is not null then
     perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
+  end if;
+  if retention is not null then
+    perform dripdrop._check_document(retention, 'retention', 'retention.');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');
@@ -34058,7 +34507,7 @@ end
 $$;
 
 comment on function dripdrop._check_tenant_settings(
-  text, jsonb, jsonb, jsonb, jsonb, text, text
+  text, jsonb, jsonb, jsonb, jsonb, text, text, jsonb
 ) is
   'Raises on settings of a tenant that cannot work; rates are looked at where they are written.';
 
@@ -34075,7 +34524,8 @@ create or replace function dripdrop.update_tenant_settings(
   channel_send_windows jsonb default null,
   thresholds jsonb default null,
   unsubscribe_url text default null,
-  unsubscribe_mailto text default null
+  unsubscribe_mailto text default null,
+  retention jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -34088,7 +34538,7 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_tenant_settings(
     time_zone, rate_limits, send_window, channel_send_windows, thresholds, unsubscribe_url,
-    unsubscribe_mailto
+    unsubscribe_mailto, retention
   );
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
@@ -34108,6 +34558,7 @@ begin
         update_tenant_settings.channel_send_windows, s.channel_send_windows
       ),
       thresholds = coalesce(update_tenant_settings.thresholds, s.thresholds),
+      retention = coalesce(update_tenant_settings.retention, s.retention),
       unsubscribe_url = case
         when update_tenant_settings.unsubscribe_url is null then s.unsubscribe_url
         else nullif(rtrim(update_tenant_settings.unsubscribe_url, '/'), '')
@@ -34127,7 +34578,7 @@ end
 $$;
 
 comment on function dripdrop.update_tenant_settings(
-  text, text, jsonb, jsonb, jsonb, jsonb, text, text
+  text, text, jsonb, jsonb, jsonb, jsonb, text, text, jsonb
 ) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
@@ -34136,7 +34587,8 @@ comment on function dripdrop.update_tenant_settings(
   'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
   'a whole. thresholds: the bounce and complaint rates at which its senders rest, or false. '
   'unsubscribe_url: where recipients reach dripdrop web, https; without it no message carries a '
-  'link. unsubscribe_mailto: an address that takes requests too.';
+  'link. unsubscribe_mailto: an address that takes requests too. retention: how long things are '
+  'kept, by table, replaced as a whole; see prune().';
 
 -- plpgsql/operations/checks.sql
 
@@ -35774,6 +36226,10 @@ comment on column dripdrop.message_reports.references_list is
   'The References of a reply. Nothing writes it yet.';
 comment on column dripdrop.message_reports.occurred_at is 'When it happened.';
 comment on column dripdrop.message_reports.inserted_at is 'When the row was made.';
+comment on table dripdrop.prune_marks is
+  'How far prune() has come with each kind of row; at the end it begins anew.';
+comment on column dripdrop.prune_marks.kind is 'The table.';
+comment on column dripdrop.prune_marks.after_id is 'The last row that it has looked at.';
 comment on table dripdrop.sending_pauses is
   'What must not send at the moment: while a row is here, the messages it covers are held.';
 comment on column dripdrop.sending_pauses.tenant_key is
@@ -35865,6 +36321,8 @@ comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.thresholds is
   'Bounce and complaint rates at which a sender rests; false is off.';
+comment on column dripdrop.tenant_settings.retention is
+  'How long things are kept, by table: {"events": "90 days"}; without a word, for ever.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 comment on materialized view dripdrop.time_zones is
@@ -36428,6 +36886,13 @@ as $$
         '_postpone_rules',
         '_rates_of',
         '_read_events',
+        '_prune_enrollments',
+        '_prune_events',
+        '_prune_message_reports',
+        '_prune_counters',
+        '_prune_adapter_rests',
+        '_prune_consent_records',
+        '_prune_suppression_history',
         '_read_hook_pointers',
         '_record_answers',
         '_record_batch',
@@ -36681,6 +37146,7 @@ declare
       "plan",
       "provider_settings",
       "providers",
+      "prune",
       "reconcile",
       "record_hook_test",
       "register_channel",

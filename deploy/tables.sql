@@ -564,6 +564,14 @@ create index message_reports_by_reply
 on dripdrop.message_reports (in_reply_to)
 where in_reply_to is not null;
 
+-- sql/tables/prune_marks.sql
+
+create table dripdrop.prune_marks (
+  kind text not null,
+  after_id uuid not null,
+  constraint prune_marks_pkey primary key (kind)
+);
+
 -- sql/tables/sending_pauses.sql
 
 create table dripdrop.sending_pauses (
@@ -674,6 +682,7 @@ create table dripdrop.tenant_settings (
   send_window jsonb,
   channel_send_windows jsonb,
   thresholds jsonb,
+  retention jsonb,
   unsubscribe_url text,
   unsubscribe_mailto text,
   inserted_at timestamptz not null default dripdrop._now(),

@@ -88,6 +88,7 @@ declare
       "plan",
       "provider_settings",
       "providers",
+      "prune",
       "reconcile",
       "record_hook_test",
       "register_channel",

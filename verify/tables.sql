@@ -102,6 +102,7 @@ begin
     perform from dripdrop.http_hooks where false;
     perform from dripdrop.message_reports where false;
     perform from dripdrop.providers where false;
+    perform from dripdrop.prune_marks where false;
     perform from dripdrop.sender_states where false;
     perform from dripdrop.sending_pauses where false;
     perform from dripdrop.sequence_versions where false;

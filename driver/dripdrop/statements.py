@@ -328,6 +328,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         thresholds: Json | bool | None = ...,
         unsubscribe_url: str | None = ...,
         unsubscribe_mailto: str | None = ...,
+        retention: Json | None = ...,
     ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
 
@@ -876,6 +877,10 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def check_thresholds(self) -> Many:
         """Let senders rest whose bounces or complaints are too many; return them."""
+
+    @_statement
+    def prune(self, rows: int = ...) -> Many:
+        """Delete from the next rows of each table what retention no longer keeps."""
 
     @_statement
     def note_worker(

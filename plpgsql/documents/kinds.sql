@@ -93,6 +93,11 @@ begin atomic
     true, true, false, false
   ),
   (
+    'retention', 'retention', 'ZD201',
+    'For example {"events": "90 days"}; null keeps things for ever.', null, null,
+    false, false, false, false
+  ),
+  (
     'rate_limits', 'rate_limits', 'ZD209',
     'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.', null, null,
     false, false, false, false

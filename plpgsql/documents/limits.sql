@@ -28,6 +28,11 @@ begin
     holds => 'thresholds', nullable => true
   );
   perform dripdrop._field(
+    'tenant_settings', 'retention', 'document',
+    'how long things are kept, by table; what is not named is kept for ever',
+    holds => 'retention', nullable => true
+  );
+  perform dripdrop._field(
     'tenant_settings', 'unsubscribe_url', 'text',
     'the https address at which recipients reach dripdrop web; a link is this, /u/ and a token',
     hint => 'For example "https://mail.example.com": where dripdrop web answers, without a query.',

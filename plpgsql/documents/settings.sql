@@ -1,4 +1,4 @@
--- Send windows, thresholds, rate limits, and the senders of a rotation.
+-- Send windows, thresholds, retention, rate limits, and the senders of a rotation.
 do $$
 begin
   perform dripdrop._field(
@@ -67,6 +67,42 @@ begin
     'thresholds', 'soft_bounce_rate', 'share',
     'other bounces per message',
     hint => '0.000001 to 1; null is off', nullable => true, preset => 'null'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'retention', 'enrollments', 'interval',
+    'enrolments that have ended, with their messages, after their end',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'events', 'interval',
+    'events, of whoever has no enrolment under way',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'message_reports', 'interval',
+    'what was reported of messages that are over',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'counters', 'interval',
+    'what limits have counted, after it last changed',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'history', 'interval',
+    'rests of senders, after their end',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
+  );
+  perform dripdrop._field(
+    'retention', 'consent', 'interval',
+    'consent records and the history of suppressions, which prove what was said; the '
+    'last word on each subject stays',
+    hint => 'Write for example "90 days"; null is for ever.', nullable => true
   );
 end
 $$;

@@ -23,7 +23,8 @@ begin
   leases_lost := dripdrop._mend('_make_unknown', unknown_grace, v_now);
   presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
   resent := dripdrop._mend('_resend', unknown_grace, v_now);
-  perform dripdrop._attempt('_prune', v_now);
+  perform dripdrop._attempt('_forget', v_now);
+  perform dripdrop._attempt('_prune_by_retention', v_now);
   repointed := dripdrop._mend('_repoint', unknown_grace, v_now);
   return next;
 end
@@ -173,22 +174,22 @@ comment on function dripdrop._resend(uuid[], timestamptz) is
 
 -- What is of no use any more: spells that ended a month ago, hosts that nobody has tried for a day,
 -- faults of what is over.
-create or replace function dripdrop._prune(at timestamptz)
+create or replace function dripdrop._forget(at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
   delete from dripdrop.sender_states as c
-  where c.ended_at < _prune.at - interval '30 days'
+  where c.ended_at < _forget.at - interval '30 days'
     or (
       c.ended_at is null
-      and coalesce(c.until, c.changed_at) < _prune.at - interval '1 day'
+      and coalesce(c.until, c.changed_at) < _forget.at - interval '1 day'
       and (c.host <> '' or c.state = 'closed')
     );
   delete from dripdrop.faults as f
-  where f.until < _prune.at - interval '1 day'
+  where f.until < _forget.at - interval '1 day'
     or (
-      f.until < _prune.at
+      f.until < _forget.at
       and not exists (
         select from dripdrop.step_executions as x
         where x.id = f.execution_id and x.ended_at is null
@@ -196,7 +197,7 @@ as $$
     )
 $$;
 
-comment on function dripdrop._prune(timestamptz) is
+comment on function dripdrop._forget(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what

@@ -6,7 +6,8 @@ create or replace function dripdrop._check_tenant_settings(
   channel_send_windows jsonb,
   thresholds jsonb,
   unsubscribe_url text,
-  unsubscribe_mailto text
+  unsubscribe_mailto text,
+  retention jsonb
 )
 returns void
 language plpgsql
@@ -18,10 +19,12 @@ begin
   perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
   perform dripdrop._check_json(thresholds, 'thresholds');
+  perform dripdrop._check_json(retention, 'retention');
   perform dripdrop._check_document(
     jsonb_build_object(
       'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
       'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'retention', retention,
       'unsubscribe_url', nullif(unsubscribe_url, ''),
       'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
     ),
@@ -29,6 +32,9 @@ begin
   );
   if thresholds is not null then
     perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
+  end if;
+  if retention is not null then
+    perform dripdrop._check_document(retention, 'retention', 'retention.');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');
@@ -38,7 +44,7 @@ end
 $$;
 
 comment on function dripdrop._check_tenant_settings(
-  text, jsonb, jsonb, jsonb, jsonb, text, text
+  text, jsonb, jsonb, jsonb, jsonb, text, text, jsonb
 ) is
   'Raises on settings of a tenant that cannot work; rates are looked at where they are written.';
 
@@ -55,7 +61,8 @@ create or replace function dripdrop.update_tenant_settings(
   channel_send_windows jsonb default null,
   thresholds jsonb default null,
   unsubscribe_url text default null,
-  unsubscribe_mailto text default null
+  unsubscribe_mailto text default null,
+  retention jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -68,7 +75,7 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_tenant_settings(
     time_zone, rate_limits, send_window, channel_send_windows, thresholds, unsubscribe_url,
-    unsubscribe_mailto
+    unsubscribe_mailto, retention
   );
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
@@ -88,6 +95,7 @@ begin
         update_tenant_settings.channel_send_windows, s.channel_send_windows
       ),
       thresholds = coalesce(update_tenant_settings.thresholds, s.thresholds),
+      retention = coalesce(update_tenant_settings.retention, s.retention),
       unsubscribe_url = case
         when update_tenant_settings.unsubscribe_url is null then s.unsubscribe_url
         else nullif(rtrim(update_tenant_settings.unsubscribe_url, '/'), '')
@@ -107,7 +115,7 @@ end
 $$;
 
 comment on function dripdrop.update_tenant_settings(
-  text, text, jsonb, jsonb, jsonb, jsonb, text, text
+  text, text, jsonb, jsonb, jsonb, jsonb, text, text, jsonb
 ) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
@@ -116,4 +124,5 @@ comment on function dripdrop.update_tenant_settings(
   'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
   'a whole. thresholds: the bounce and complaint rates at which its senders rest, or false. '
   'unsubscribe_url: where recipients reach dripdrop web, https; without it no message carries a '
-  'link. unsubscribe_mailto: an address that takes requests too.';
+  'link. unsubscribe_mailto: an address that takes requests too. retention: how long things are '
+  'kept, by table, replaced as a whole; see prune().';

@@ -5,6 +5,7 @@ create table dripdrop.tenant_settings (
   send_window jsonb,
   channel_send_windows jsonb,
   thresholds jsonb,
+  retention jsonb,
   unsubscribe_url text,
   unsubscribe_mailto text,
   inserted_at timestamptz not null default dripdrop._now(),
@@ -29,5 +30,7 @@ comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.thresholds is
   'Bounce and complaint rates at which a sender rests; false is off.';
+comment on column dripdrop.tenant_settings.retention is
+  'How long things are kept, by table: {"events": "90 days"}; without a word, for ever.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';

@@ -102,6 +102,7 @@ CALLERS: dict[str, set[str]] = {
     "pause_sending": {ADMIN},
     "plan": {ADMIN},
     "provider_settings": {ADMIN, SENDER, READER},
+    "prune": {ADMIN},
     "providers": {ADMIN, APP, SENDER, READER},
     "reconcile": {ADMIN, SENDER},
     "record_hook_test": {ADMIN, SENDER},

@@ -42,6 +42,7 @@ NO_TENANT = {
         "the pipeline again: for executions that a claim has named",
     ),
     **dict.fromkeys(("next_due",), "a time at which the daemon looks again, of whatever tenant"),
+    **dict.fromkeys(("prune",), "deletes what the settings of each row's tenant say"),
     **dict.fromkeys(
         ("note_worker", "forget_worker", "list_workers"),
         "workers serve all tenants, and name none",

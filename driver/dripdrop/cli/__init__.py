@@ -13,6 +13,7 @@ from dripdrop.cli import (
     journeys,
     keys,
     people,
+    prune,
     senders,
     sending,
     status,
@@ -37,7 +38,7 @@ for command in (
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
     *(senders.adapters, senders.circuits, senders.pause_adapter, senders.resume_adapter),
-    *(work.run, status.status, web.web, work.demo),
+    *(work.run, status.status, prune.prune, web.web, work.demo),
 ):
     app.command()(command)
 app.add_typer(bench.app, name="bench")
