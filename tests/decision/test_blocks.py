@@ -216,6 +216,7 @@ BLOCKS = {
         "hold",
         lift=release_sam,
         waits_for="release",
+        simulated=False,
     ),
     "event wait": Block(
         wait_for_an_event, "event", "waiting_for_event", "paid", "wait", 6 * HOUR, waits_for="event"
@@ -489,7 +490,7 @@ def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
         """
         select
           m.occurred_at as at, s.position, s.key as step_key, d.action,
-          m.event_data ->> 'reason' as reason
+          case when m.event_type <> 'sent' then m.event_data ->> 'reason' end as reason
         from dripdrop.message_events as m
         join dripdrop.step_executions as x on x.id = m.step_execution_id
         join dripdrop.steps as s on s.id = x.step_id
