@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 5c614b31898555af.
+-- Of the sources 63d075e9b0549cb3.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1180,6 +1180,7 @@ as $expected$
 ["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
 ["function", "_check_kept(kept uuid[])", "d80d851f 2e10c67fcd0614bc"],
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
+["function", "_check_links(tenant_key text)", "0a44474b aeb980625b749338"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version integer, to_version integer, step_map jsonb)", "1285acf3 ebffa2e3bd719bef"],
 ["function", "_check_most(count bigint, what text, field text)", "ed6aba73 994e813dc20496dc"],
@@ -1424,6 +1425,7 @@ as $expected$
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone, ahead interval)", "7cc609e6 313c746be76ba849"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
 ["function", "_limits_on(decisions dripdrop._decision[], at timestamp with time zone)", "3cfa52e2 dd8f0f97dcaf6ff8"],
+["function", "_links_nowhere(step dripdrop.steps)", "b259335a d8ce56114a16a804"],
 ["function", "_liquid_words(escaping text)", "3259eec1 66d94846d5f82d1e"],
 ["function", "_lock_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 6ef549f965ccbd17"],
 ["function", "_lock_counters(decisions dripdrop._decision[], at timestamp with time zone)", "d687344a 1548e278be99b026"],
@@ -1637,7 +1639,7 @@ as $expected$
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence boolean)", "595ffd14 b8f0b008823afc7c"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
-["function", "_step_problems(step dripdrop.steps)", "a702d6d7 bcfd1249272c1b58"],
+["function", "_step_problems(step dripdrop.steps)", "a702d6d7 e020ca6e4b8c3732"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp with time zone)", "58c738de 889ee62512219cab"],
@@ -1888,11 +1890,11 @@ as $expected$
 ["function", "update_exit_rule(tenant_key text, condition_id uuid, condition jsonb)", "320be910 0ea8d78432c2ff13"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, name text, description text, method text, headers jsonb, body_template text, auth_type text, auth_config text, response_path text, response_type text, timeout_ms integer, retry_count integer, active boolean, retry_for interval, max_in_flight integer)", "0b33cee0 0403292876143563"],
 ["function", "update_step(tenant_key text, step_id uuid, name text, \"position\" integer, timing jsonb, template jsonb, adapter text, config jsonb, active boolean)", "36b15fcd c04e3f5cdca61ab8"],
-["function", "update_step_content(tenant_key text, step_id uuid, template jsonb, name text)", "49afcec3 fc8319a2d5b266cf"],
+["function", "update_step_content(tenant_key text, step_id uuid, template jsonb, name text)", "49afcec3 5839a4632a23ba06"],
 ["function", "update_step_transition(tenant_key text, transition_id uuid, to_step text, condition_mode text, priority integer)", "22a8a90a 804933d60a8a67c4"],
 ["function", "update_subscriber(tenant_key text, subscriber_type text, subscriber_id anycompatible, data jsonb)", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics jsonb, source text, channel text, recipient text)", "bad050a6 97a15346fff986b9"],
-["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text, retention jsonb)", "19d9273d 3432e0c86fadc2ca"],
+["function", "update_tenant_settings(tenant_key text, time_zone text, rate_limits jsonb, send_window jsonb, channel_send_windows jsonb, thresholds jsonb, unsubscribe_url text, unsubscribe_mailto text, retention jsonb)", "19d9273d d0542482d6d1eb2a"],
 ["function", "update_topic(tenant_key text, key text, name text, description text, opt_in boolean)", "4135799b 438943f8de97ca85"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id uuid)", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
@@ -21767,6 +21769,25 @@ $$;
 comment on function dripdrop._unsubscribe_link(text) is
   'Where the recipients of a tenant unsubscribe, {url, mailto}, or null.';
 
+-- What would go out is a link that leads nowhere.
+create or replace function dripdrop._links_nowhere(step dripdrop.steps)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from dripdrop.channels as c
+    where c.channel = (step).channel
+      and dripdrop._carries_unsubscribe(c.unsubscribe, (step).config)
+      and strpos((step).template_content::text, 'unsubscribe_url') > 0
+      and dripdrop._unsubscribe_link((step).tenant_key) is null
+  )
+$$;
+
+comment on function dripdrop._links_nowhere(dripdrop.steps) is
+  'Whether a template names the link to unsubscribe, and its messages have none.';
+
 -- Once per step of a batch, and not at all where nobody has said where to unsubscribe.
 create or replace function dripdrop._unsubscribe_links(executions uuid[])
 returns jsonb
@@ -26093,6 +26114,11 @@ begin
   where v.id = v_step.sequence_version_id;
   perform dripdrop._set_step_hooks(v_step.sequence_version_id);
   select s.* into v_step from dripdrop.steps as s where s.id = v_step.id;
+  if template is not null and dripdrop._links_nowhere(v_step) then
+    raise exception 'the template names unsubscribe_url, and its messages have no link' using
+      errcode = 'ZD201', column = 'template',
+      hint = 'update_tenant_settings(…, unsubscribe_url => …) says where recipients unsubscribe.';
+  end if;
   return v_step;
 end
 $$;
@@ -26645,12 +26671,7 @@ begin
   select
     'no_unsubscribe_url',
     'the template names unsubscribe_url, and update_tenant_settings() was told none'
-  from dripdrop.channels as c
-  where c.channel = step.channel
-    and step.active
-    and dripdrop._carries_unsubscribe(c.unsubscribe, step.config)
-    and strpos(step.template_content::text, 'unsubscribe_url') > 0
-    and dripdrop._unsubscribe_link(step.tenant_key) is null;
+  where step.active and dripdrop._links_nowhere(step);
 end
 $$;
 
@@ -34514,8 +34535,8 @@ comment on function dripdrop._check_tenant_settings(
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
 -- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
--- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone,
---         ZD207 bad tenant key, ZD209 bad rate
+-- raises  ZD124 templates name the link, ZD201 bad window, thresholds or address, ZD202 unknown
+--         channel, ZD204 unknown time zone, ZD207 bad tenant key, ZD209 bad rate
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
@@ -34570,6 +34591,9 @@ begin
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if unsubscribe_url = '' then
+    perform dripdrop._check_links(tenant_key);
+  end if;
   if rate_limits is not null then
     perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
   end if;
@@ -34589,6 +34613,37 @@ comment on function dripdrop.update_tenant_settings(
   'unsubscribe_url: where recipients reach dripdrop web, https; without it no message carries a '
   'link. unsubscribe_mailto: an address that takes requests too. retention: how long things are '
   'kept, by table, replaced as a whole; see prune().';
+
+-- raises  ZD124
+create or replace function dripdrop._check_links(tenant_key text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step text := (
+    select dripdrop._named('step', s.key, s.tenant_key)
+    from dripdrop.sequence_versions as v
+    join dripdrop.steps as s on s.sequence_version_id = v.id and s.active
+    where v.state = 'active'
+      and (v.tenant_key = _check_links.tenant_key or _check_links.tenant_key is null)
+      and dripdrop._links_nowhere(s)
+    order by s.tenant_key nulls first, s.key
+    limit 1
+  );
+begin
+  if v_step is not null then
+    raise exception 'the template of % names unsubscribe_url', v_step using
+      errcode = 'ZD124', column = 'unsubscribe_url',
+      hint = 'Its messages would carry a link that leads nowhere: change the template first.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_links(text) is
+  'Raises ZD124 where the link to unsubscribe is gone that active templates of a tenant, or with '
+  'null of any, name.';
 
 -- plpgsql/operations/checks.sql
 

@@ -364,6 +364,11 @@ begin
   where v.id = v_step.sequence_version_id;
   perform dripdrop._set_step_hooks(v_step.sequence_version_id);
   select s.* into v_step from dripdrop.steps as s where s.id = v_step.id;
+  if template is not null and dripdrop._links_nowhere(v_step) then
+    raise exception 'the template names unsubscribe_url, and its messages have no link' using
+      errcode = 'ZD201', column = 'template',
+      hint = 'update_tenant_settings(…, unsubscribe_url => …) says where recipients unsubscribe.';
+  end if;
   return v_step;
 end
 $$;

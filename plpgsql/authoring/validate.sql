@@ -231,12 +231,7 @@ begin
   select
     'no_unsubscribe_url',
     'the template names unsubscribe_url, and update_tenant_settings() was told none'
-  from dripdrop.channels as c
-  where c.channel = step.channel
-    and step.active
-    and dripdrop._carries_unsubscribe(c.unsubscribe, step.config)
-    and strpos(step.template_content::text, 'unsubscribe_url') > 0
-    and dripdrop._unsubscribe_link(step.tenant_key) is null;
+  where step.active and dripdrop._links_nowhere(step);
 end
 $$;
 

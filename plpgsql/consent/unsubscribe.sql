@@ -35,6 +35,25 @@ $$;
 comment on function dripdrop._unsubscribe_link(text) is
   'Where the recipients of a tenant unsubscribe, {url, mailto}, or null.';
 
+-- What would go out is a link that leads nowhere.
+create or replace function dripdrop._links_nowhere(step dripdrop.steps)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from dripdrop.channels as c
+    where c.channel = (step).channel
+      and dripdrop._carries_unsubscribe(c.unsubscribe, (step).config)
+      and strpos((step).template_content::text, 'unsubscribe_url') > 0
+      and dripdrop._unsubscribe_link((step).tenant_key) is null
+  )
+$$;
+
+comment on function dripdrop._links_nowhere(dripdrop.steps) is
+  'Whether a template names the link to unsubscribe, and its messages have none.';
+
 -- Once per step of a batch, and not at all where nobody has said where to unsubscribe.
 create or replace function dripdrop._unsubscribe_links(executions uuid[])
 returns jsonb

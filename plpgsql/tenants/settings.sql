@@ -51,8 +51,8 @@ comment on function dripdrop._check_tenant_settings(
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
 -- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
--- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone,
---         ZD207 bad tenant key, ZD209 bad rate
+-- raises  ZD124 templates name the link, ZD201 bad window, thresholds or address, ZD202 unknown
+--         channel, ZD204 unknown time zone, ZD207 bad tenant key, ZD209 bad rate
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
@@ -107,6 +107,9 @@ begin
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if unsubscribe_url = '' then
+    perform dripdrop._check_links(tenant_key);
+  end if;
   if rate_limits is not null then
     perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
   end if;
@@ -126,3 +129,34 @@ comment on function dripdrop.update_tenant_settings(
   'unsubscribe_url: where recipients reach dripdrop web, https; without it no message carries a '
   'link. unsubscribe_mailto: an address that takes requests too. retention: how long things are '
   'kept, by table, replaced as a whole; see prune().';
+
+-- raises  ZD124
+create or replace function dripdrop._check_links(tenant_key text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step text := (
+    select dripdrop._named('step', s.key, s.tenant_key)
+    from dripdrop.sequence_versions as v
+    join dripdrop.steps as s on s.sequence_version_id = v.id and s.active
+    where v.state = 'active'
+      and (v.tenant_key = _check_links.tenant_key or _check_links.tenant_key is null)
+      and dripdrop._links_nowhere(s)
+    order by s.tenant_key nulls first, s.key
+    limit 1
+  );
+begin
+  if v_step is not null then
+    raise exception 'the template of % names unsubscribe_url', v_step using
+      errcode = 'ZD124', column = 'unsubscribe_url',
+      hint = 'Its messages would carry a link that leads nowhere: change the template first.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_links(text) is
+  'Raises ZD124 where the link to unsubscribe is gone that active templates of a tenant, or with '
+  'null of any, name.';

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from dripdrop.errors import InvalidVersion
+from dripdrop.errors import InvalidArgument, InvalidVersion, StillUsed
 from tests.engine import TENANT, Engine, after, email, onboarding
 
 SCORE = {"field_path": "score", "operator": ">", "expected_value": 1}
@@ -318,3 +318,17 @@ def test_a_link_to_unsubscribe_needs_an_address(
     engine.update_tenant_settings(None, unsubscribe_url="https://mail.acme.example")
     assert problems(engine, version_id) == []
     assert engine.activate_sequence_version(TENANT, version_id).state == "active"
+
+
+def test_what_names_the_link_keeps_its_address(engine: Engine) -> None:
+    engine.update_tenant_settings(None, unsubscribe_url="https://mail.example")
+    engine.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
+    version = engine.author(email("welcome", template=LINKED))
+    engine.update_tenant_settings(TENANT, unsubscribe_url="")
+    with engine.refused(StillUsed):
+        engine.update_tenant_settings(None, unsubscribe_url="")
+    (welcome,) = engine.list_steps(TENANT, version.id)
+    engine.update_step_content(TENANT, welcome.id, {"subject": "Hello", "text": "Hello"})
+    engine.update_tenant_settings(None, unsubscribe_url="")
+    with engine.refused(InvalidArgument):
+        engine.update_step_content(TENANT, welcome.id, LINKED)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from dripdrop.errors import InvalidArgument, InvalidTenantKey
+from dripdrop.install import install, uninstall
 from tests.engine import TENANT, Engine
 
 SAM = {"email": "sam@example.com"}
@@ -119,3 +120,18 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with engine.refused(error):
         engine.on_delete(**{"tenant_key": TENANT, "of_table": users} | wrong)
+
+
+@pytest.mark.slow
+def test_the_trigger_outlives_an_installation_and_goes_with_the_schema(
+    engine: Engine, users: str, dsn: str
+) -> None:
+    trigger = "select tgname from pg_trigger where tgname = 'dripdrop_on_delete'"
+    as_owner(engine, TENANT, users)
+    install(dsn)
+    assert len(engine.rows(trigger)) == 1
+    engine.connection.execute("delete from app.users where id = 41")
+    assert sorted(states(engine)) == ["42", "43"]
+    uninstall(dsn)
+    assert engine.rows(trigger) == []
+    engine.connection.execute("delete from app.users")

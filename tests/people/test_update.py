@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -162,3 +163,12 @@ def test_who_is_in_nothing_is_no_row(engine: Engine) -> None:
     assert engine.update_subscriber(TENANT, "User", "sam", {"name": "Sam"}) == []
     with engine.refused(InvalidArgument):
         engine.update_subscriber(TENANT, "User", "", {"name": "Sam"})
+
+
+def test_a_time_in_the_data_moves_what_is_planned(engine: Engine, clock: Clock) -> None:
+    engine.author(email("reminder", timing="3 days before data.appointment_at"))
+    data = {"email": "sam@example.com", "appointment_at": "2026-03-20T09:00:00Z"}
+    sam = engine.join(data=data)
+    engine.update_enrollment(TENANT, sam.id, {"appointment_at": "2026-03-25T09:00:00Z"})
+    assert engine.last(sam.id).due_at == datetime(2026, 3, 22, 9, tzinfo=UTC)
+    assert engine.ledger() == []
