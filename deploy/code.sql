@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 63d075e9b0549cb3.
+-- Of the sources b5f577a0bca62252.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1259,7 +1259,7 @@ as $expected$
 ["function", "_days_of_room(counter dripdrop.counters, number integer, today date)", "4b3895e6 8848ac602ad5b9e1"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_by text)", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time zone, for_real boolean, lease interval)", "9d7e0baa 193afeb4f9f4e58a"],
-["function", "_decide_due(due uuid[], lease interval, at timestamp with time zone)", "0395d6ad 804dd5a1f85e49b3"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time zone)", "0395d6ad be6fde55d4d8448c"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dripdrop.counters[], places dripdrop._place[], at timestamp with time zone)", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp with time zone)", "8b0e6073 bddc0fd3b527b2ab"],
@@ -1419,7 +1419,7 @@ as $expected$
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber_id text)", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
-["function", "_latest_due(batch_size integer, since timestamp with time zone, taken uuid[], at timestamp with time zone)", "fb3b562c 8a5419448ff033af"],
+["function", "_latest_due(batch_size integer, since timestamp with time zone, taken uuid[], at timestamp with time zone)", "fb3b562c 49860b02a392e85a"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone, ahead interval)", "7cc609e6 313c746be76ba849"],
@@ -1438,7 +1438,7 @@ as $expected$
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], at timestamp with time zone)", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
 ["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment dripdrop.enrollments, topics text[], source text, at timestamp with time zone)", "57f2c774 287ab7faca4f77a3"],
-["function", "_longest_due(batch_size integer, since timestamp with time zone, at timestamp with time zone)", "69fe9d9d 220aec3fef5950fe"],
+["function", "_longest_due(batch_size integer, since timestamp with time zone, at timestamp with time zone)", "69fe9d9d eb9d87449b300127"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reason text)", "2d5e141c a5a4dd4c8617437d"],
@@ -1516,7 +1516,7 @@ as $expected$
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestamp with time zone, at timestamp with time zone, tenant_key text)", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.enrollments, at timestamp with time zone)", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 817ccb0e1f382e2a"],
+["function", "_planner_settings()", "13d9438a df13e281c53e9797"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1642,6 +1642,7 @@ as $expected$
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 e020ca6e4b8c3732"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
+["function", "_still_due(executions uuid[], at timestamp with time zone)", "f3e37692 acd3c1f5725826b9"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp with time zone)", "58c738de 889ee62512219cab"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
 ["function", "_stop_of(stop text, written jsonb)", "a1a5863f a70b044f439c2e63"],
@@ -32903,12 +32904,7 @@ begin
   end if;
   begin
     v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
-    perform dripdrop._check_written(array(
-      select x.id
-      from unnest(v_decisions) as d
-      join dripdrop.step_executions as x on x.id = d.execution_id
-      where x.due_at <= _decide_due.at and x.waits_for is distinct from 'limit'
-    ));
+    perform dripdrop._check_written(dripdrop._still_due(due, at));
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception
@@ -32929,6 +32925,24 @@ $$;
 comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
+
+-- By key: that it is due is asked in a way that no index answers, which would be read whole.
+create or replace function dripdrop._still_due(executions uuid[], at timestamptz)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and coalesce(x.due_at <= _still_due.at and x.waits_for is distinct from 'limit', false)
+  )
+$$;
+
+comment on function dripdrop._still_due(uuid[], timestamptz) is
+  'Those of some executions that are due.';
 
 -- The same for tick() and for simulate(), which is not for real: nobody resumes what it holds, or
 -- takes up what it would enqueue.
@@ -36965,10 +36979,9 @@ as $$
         '_settle_counters',
         '_apply_rules',
         '_settled_limits',
+        '_still_due',
         '_stop_at_fence',
         '_take_due',
-        '_longest_due',
-        '_latest_due',
         '_take_in_line',
         '_take_pointers',
         '_take_rules_to_ask',
@@ -37037,6 +37050,8 @@ as $$
       ],
       array[
         '_enrollments_before',
+        '_latest_due',
+        '_longest_due',
         '_mark_lines',
         '_messages_before',
         '_next_in_line',

@@ -205,12 +205,7 @@ begin
   end if;
   begin
     v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
-    perform dripdrop._check_written(array(
-      select x.id
-      from unnest(v_decisions) as d
-      join dripdrop.step_executions as x on x.id = d.execution_id
-      where x.due_at <= _decide_due.at and x.waits_for is distinct from 'limit'
-    ));
+    perform dripdrop._check_written(dripdrop._still_due(due, at));
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception
@@ -231,6 +226,24 @@ $$;
 comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
+
+-- By key: that it is due is asked in a way that no index answers, which would be read whole.
+create or replace function dripdrop._still_due(executions uuid[], at timestamptz)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and coalesce(x.due_at <= _still_due.at and x.waits_for is distinct from 'limit', false)
+  )
+$$;
+
+comment on function dripdrop._still_due(uuid[], timestamptz) is
+  'Those of some executions that are due.';
 
 -- The same for tick() and for simulate(), which is not for real: nobody resumes what it holds, or
 -- takes up what it would enqueue.

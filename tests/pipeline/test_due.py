@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from tests.conftest import Clock
-from tests.engine import Engine
+from tests.engine import TENANT, Engine
 
 
 def note(engine: Engine, first: UUID, took: str, number: int = 1) -> None:
@@ -89,3 +91,26 @@ def test_nobody_waits_for_a_look_that_somebody_else_notes(journey: Engine, other
         note(other, first, "1 hour")
     (look,) = journey.rows("select good_until - clock_timestamp() as rest from dripdrop.due_looks")
     assert timedelta(minutes=19) < look.rest <= timedelta(minutes=20)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_a_tick_reads_no_more_of_what_is_due_than_its_batch(
+    journey: Engine, dsn: str, analyzed: bool
+) -> None:
+    journey.join("early")
+    journey.tick()  # a session plans once, perhaps while there is nobody yet
+    journey.enroll_many(
+        TENANT,
+        "onboarding",
+        [{"subscriber_id": str(n), "data": {"email": f"user{n}@example.com"}} for n in range(2000)],
+    )
+    if analyzed:
+        journey.connection.execute("analyze dripdrop.step_executions, dripdrop.enrollments")
+    with journey.connection.transaction():
+        assert journey.tick(batch_size=100).queued == 100
+        (row,) = journey.rows(
+            "select pg_stat_get_xact_tuples_returned("
+            "  'dripdrop.step_executions_due'::regclass"
+            ") as entries"
+        )
+    assert 100 <= row.entries < 300
