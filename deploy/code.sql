@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources b5f577a0bca62252.
+-- Of the sources cfe36fbccf3c46ea.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1283,7 +1283,7 @@ as $expected$
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, kept uuid)", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrollments, occurred_at timestamp with time zone, at timestamp with time zone)", "8ce2b0ce ddbaff828e856565"],
 ["function", "_element_fault(subscriber jsonb)", "6e55eb76 12ce74623db5967a"],
-["function", "_end_enrollments(enrollments uuid[], state text, reason text, at timestamp with time zone, failed uuid[])", "b5b26963 8ae57648e6bff15d"],
+["function", "_end_enrollments(enrollments uuid[], state text, reason text, at timestamp with time zone, failed uuid[])", "b5b26963 894791a2daeccc28"],
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp with time zone)", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
@@ -9879,8 +9879,14 @@ begin
     and e.state in ('active', 'paused');
   perform dripdrop._check_kept(array(
     select e.id
-    from dripdrop.enrollments as e
-    where e.id = any (_end_enrollments.enrollments) and e.state in ('active', 'paused')
+    from (
+      -- By their ids: an index of those that are open would be read whole.
+      select o.id, o.state
+      from dripdrop.enrollments as o
+      where o.id = any (_end_enrollments.enrollments)
+      offset 0
+    ) as e
+    where e.state in ('active', 'paused')
   ));
 
   -- Renderers hold executions without their enrolments: they are met in id order.

@@ -35,8 +35,14 @@ begin
     and e.state in ('active', 'paused');
   perform dripdrop._check_kept(array(
     select e.id
-    from dripdrop.enrollments as e
-    where e.id = any (_end_enrollments.enrollments) and e.state in ('active', 'paused')
+    from (
+      -- By their ids: an index of those that are open would be read whole.
+      select o.id, o.state
+      from dripdrop.enrollments as o
+      where o.id = any (_end_enrollments.enrollments)
+      offset 0
+    ) as e
+    where e.state in ('active', 'paused')
   ));
 
   -- Renderers hold executions without their enrolments: they are met in id order.
