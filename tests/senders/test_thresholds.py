@@ -390,7 +390,7 @@ def test_no_more_is_read_than_can_matter(engine: Engine, sender: Any) -> None:
 
 def fetched(engine: Engine) -> int:
     (row,) = engine.rows(
-        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows"
+        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) as rows"
         " from pg_stat_xact_user_tables where relname in ('message_reports', 'step_executions')"
     )
     return int(row.rows)
