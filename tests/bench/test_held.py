@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dripdrop.bench import held
+from dripdrop.bench import beside
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def test_the_benchmark_prints_one_object(
     bench: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "PROCESSES", 1)
+    monkeypatch.setattr(beside, "PROCESSES", 1)
     result = bench("held", seconds=1.5, windows=3, enrollments=1000)
     assert result["held_per_second"] > 0
     assert result["without_per_second"] > 0
@@ -28,7 +28,7 @@ def test_the_benchmark_prints_one_object(
 def test_too_few_to_send_are_an_error(
     bench: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "PROCESSES", 1)
-    monkeypatch.setattr(held, "STEPS", 1)
+    monkeypatch.setattr(beside, "PROCESSES", 1)
+    monkeypatch.setattr(beside, "STEPS", 1)
     with pytest.raises(RuntimeError, match="enrol more"):
         bench("held", seconds=0.6, windows=3, enrollments=1)

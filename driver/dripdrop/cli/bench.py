@@ -120,6 +120,37 @@ def held(
 
 
 @app.command()
+def prune(
+    dsn: Server = None,
+    rows: Annotated[
+        int, typer.Option(min=4, help="Rows that are no longer to be kept.")
+    ] = sizes.PRUNE_ROWS,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long pages are pruned.")
+    ] = sizes.HELD_SECONDS,
+    windows: Annotated[
+        int, typer.Option(min=3, help="How many rates to take of it.")
+    ] = sizes.HELD_WINDOWS,
+    enrollments: Annotated[int, typer.Option(min=1)] = sizes.HELD_ENROLLMENTS,
+    mode: Mode = "sql",
+    json: AsJson = False,
+) -> None:
+    """Measure sending while old rows are pruned, and without it."""
+    from dripdrop.bench import prune as benchmark
+    from dripdrop.bench.report import report
+
+    measure = partial(
+        benchmark.measure,
+        rows=rows,
+        seconds=seconds,
+        windows=windows,
+        enrollments=enrollments,
+        mode=mode,
+    )
+    report(dsn, measure, json=json)
+
+
+@app.command()
 def grow(
     dsn: Server = None,
     waves: Annotated[int, typer.Option(min=1)] = sizes.WAVES,
