@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-from dripdrop.bench import enroll, grow, held, pipeline, send, tick
+from dripdrop.bench import enroll, grow, held, pipeline, prune, send, tick
 from dripdrop.bench.sizes import (
     ASLEEP,
     ENROLL_TURNS,
@@ -18,6 +18,9 @@ from dripdrop.bench.sizes import (
     HELD_ENROLLMENTS,
     HELD_SECONDS,
     HELD_WINDOWS,
+    PRUNE_ROWS,
+    PRUNE_SECONDS,
+    PRUNE_WINDOWS,
     SEND_SECONDS,
     SEND_TURNS,
     SENDERS,
@@ -49,6 +52,14 @@ BENCHMARKS: dict[str, Measure] = {
         held.measure,
         seconds=HELD_SECONDS,
         windows=HELD_WINDOWS,
+        enrollments=HELD_ENROLLMENTS,
+        mode="sql",
+    ),
+    "prune": partial(
+        prune.measure,
+        rows=PRUNE_ROWS,
+        seconds=PRUNE_SECONDS,
+        windows=PRUNE_WINDOWS,
         enrollments=HELD_ENROLLMENTS,
         mode="sql",
     ),

@@ -127,10 +127,10 @@ def prune(
     ] = sizes.PRUNE_ROWS,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="How long pages are pruned.")
-    ] = sizes.HELD_SECONDS,
+    ] = sizes.PRUNE_SECONDS,
     windows: Annotated[
         int, typer.Option(min=3, help="How many rates to take of it.")
-    ] = sizes.HELD_WINDOWS,
+    ] = sizes.PRUNE_WINDOWS,
     enrollments: Annotated[int, typer.Option(min=1)] = sizes.HELD_ENROLLMENTS,
     mode: Mode = "sql",
     json: AsJson = False,
