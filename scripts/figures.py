@@ -140,6 +140,9 @@ def _long(result: dict[str, Any]) -> Iterator[Row]:
     work = f"a snapshot held for {held['seconds']:.0f} s"
     yield _against(work, "without it", held, ours, without)
     yield Row(work, "last third of it", "first third", held["last_third_to_first"])
+    prune = result["prune"]
+    work = f"{prune['rows_pruned']} rows pruned meanwhile"
+    yield _against(work, "without it", prune, "pruning_per_second", "without_per_second")
     median = f"median: {_rate(grow['median_per_second'])}"
     yield Row(
         f"{_count(grow['messages'])} messages in waves",

@@ -16,7 +16,7 @@ def numbers() -> defaultdict[str, Any]:
 def result() -> dict[str, Any]:
     parts = ("pipeline", "pipeline_sql", "pipeline_logic", "pipeline_policies", "tick", "enroll")
     return {
-        **{part: numbers() for part in (*parts, "send", "held", "grow")},
+        **{part: numbers() for part in (*parts, "send", "held", "prune", "grow")},
         "measured_at": "2026-03-02T09:00:00+00:00",
         "machine": defaultdict(str),
         "versions": {"psycopg": "3.3"},
