@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources cfe36fbccf3c46ea.
+-- Of the sources cb0e02406e815572.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1557,7 +1557,7 @@ as $expected$
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp with time zone)", "debec961 deaf44969a1c16b6"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp with time zone)", "8fe6ec1f 6a94c5fe57ac96b1"],
-["function", "_record_events(events dripdrop.events[], at timestamp with time zone)", "d42dbb8f b9649fe7e015d1e3"],
+["function", "_record_events(events dripdrop.events[], at timestamp with time zone)", "d42dbb8f 440be871c20c771c"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timestamp with time zone)", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp with time zone)", "6c6dac18 802a453a6cba2645"],
@@ -20137,13 +20137,17 @@ comment on function dripdrop.list_active_enrollments(text, text) is
 -- woken, or the event is there to be found. One that begins after the lock is nobody's here: two
 -- trackers that both came to it would not wait for each other.
 --
--- locks   the open enrolments, in id order, then their executions
+-- locks   the open enrolments and those that are named, in id order, then their executions
+-- raises  ZD105 an enrolment that is named is gone: it was erased meanwhile
 create or replace function dripdrop._record_events(events dripdrop.events[], at timestamptz)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_named uuid[] := array(
+    select distinct v.enrollment_id from unnest(events) as v where v.enrollment_id is not null
+  );
   v_locked uuid[];
   v_new dripdrop.events[];
   v_open uuid[];
@@ -20151,10 +20155,14 @@ begin
   v_locked := array(
     select e.id
     from dripdrop.enrollments as e
-    where e.id = any (dripdrop._enrollments_of_events(events))
+    where e.id = any (dripdrop._enrollments_of_events(events) || v_named)
     order by e.id
     for no key update
   );
+  if exists (select from unnest(v_named) as n (id) where n.id <> all (v_locked)) then
+    raise exception 'an enrolment of the events is not found' using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
   with recorded as (
     insert into dripdrop.events
     select v.* from unnest(events) as v

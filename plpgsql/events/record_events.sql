@@ -2,13 +2,17 @@
 -- woken, or the event is there to be found. One that begins after the lock is nobody's here: two
 -- trackers that both came to it would not wait for each other.
 --
--- locks   the open enrolments, in id order, then their executions
+-- locks   the open enrolments and those that are named, in id order, then their executions
+-- raises  ZD105 an enrolment that is named is gone: it was erased meanwhile
 create or replace function dripdrop._record_events(events dripdrop.events[], at timestamptz)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_named uuid[] := array(
+    select distinct v.enrollment_id from unnest(events) as v where v.enrollment_id is not null
+  );
   v_locked uuid[];
   v_new dripdrop.events[];
   v_open uuid[];
@@ -16,10 +20,14 @@ begin
   v_locked := array(
     select e.id
     from dripdrop.enrollments as e
-    where e.id = any (dripdrop._enrollments_of_events(events))
+    where e.id = any (dripdrop._enrollments_of_events(events) || v_named)
     order by e.id
     for no key update
   );
+  if exists (select from unnest(v_named) as n (id) where n.id <> all (v_locked)) then
+    raise exception 'an enrolment of the events is not found' using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
   with recorded as (
     insert into dripdrop.events
     select v.* from unnest(events) as v

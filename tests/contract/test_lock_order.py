@@ -219,7 +219,10 @@ class Caller(Engine):
             self.update_subscriptions(TENANT, message.id, {"news": self.random.random() < 0.5})
 
     def forgive_all(self) -> None:
-        self.connection.execute("delete from dripdrop.suppressions")
+        self.connection.execute(
+            "delete from dripdrop.suppressions where id in ("
+            " select id from dripdrop.suppressions order by id for update)"
+        )
 
     def replay_one(self) -> None:
         failed = self.rows("select id from dripdrop.step_executions where state = 'failed'")
