@@ -61,10 +61,12 @@ def not_current() -> list[str]:
 
 
 def write(files: dict[str, str]) -> None:
-    """Write files of the checkout."""
+    """Write files of the checkout: those that change, for somebody may be reading the others."""
     for name, text in files.items():
-        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / name).write_text(text)
+        path = ROOT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import pytest
 from dripdrop.hooks import pause_after
 from tests.hooks.conftest import SECRET, Endpoint, called, described, sealed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_the_answer_is_the_body_and_the_status(endpoint: Endpoint) -> None:

@@ -11,6 +11,8 @@ from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
 from tests.path.conftest import Sqitch
 
+pytestmark = pytest.mark.slow
+
 ROLES = "select array_agg(rolname) from pg_roles where rolname like 'dripdrop%'"
 
 

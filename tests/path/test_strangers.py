@@ -18,6 +18,8 @@ from dripdrop.install import InstallError, install, uninstall
 from tests.conftest import Databases
 from tests.path.conftest import Sqitch
 
+pytestmark = pytest.mark.slow
+
 Way = Callable[[str], None]
 
 # A better match for a call than what is in pg_catalog, in a schema that is looked in after it.

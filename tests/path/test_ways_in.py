@@ -14,6 +14,8 @@ from dripdrop.install import install
 from tests.conftest import Databases
 from tests.path.conftest import ROOT, Catalogue, Sqitch
 
+pytestmark = pytest.mark.slow
+
 Fingerprint = Callable[[str], Catalogue]
 
 

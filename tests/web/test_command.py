@@ -29,6 +29,8 @@ from tests.daemon.servers import PATIENCE, wait_for
 from tests.driver.command import dripdrop
 from tests.engine import TENANT, Engine
 
+pytestmark = pytest.mark.slow
+
 WEB_KEY = web_key(Vault(KEY))
 
 
