@@ -14,6 +14,8 @@ from dripdrop.errors import DripdropError, InvalidArgument
 from tests.authoring.test_apply import whole
 from tests.engine import TEMPLATE, TENANT, Engine, after, email, onboarding
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 HOOK = {"key": "score", "url": "https://example.com"}
 

@@ -26,6 +26,8 @@ from tests.daemon.conftest import KEY
 from tests.engine import TENANT, Engine, after, email
 from tests.web.conftest import Open, Reach
 
+pytestmark = pytest.mark.slow
+
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
